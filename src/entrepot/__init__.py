@@ -1,0 +1,3 @@
+"""Entrepot: a container registry and hub."""
+
+__version__ = "0.1.0"

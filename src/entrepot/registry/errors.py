@@ -1,0 +1,116 @@
+"""What can go wrong in the data plane. These know no HTTP: `web/v2/errors.py` gives each its code and status.
+
+RegistryError
+├── NameInvalid, TagInvalid, DigestInvalid, SizeInvalid, RangeInvalid, PageInvalid
+├── NameUnknown, BlobUnknown, ManifestUnknown, UploadUnknown
+├── ManifestInvalid ── ManifestTooLarge, ManifestUnverified
+├── ManifestBlobUnknown
+├── UploadInvalid ── UploadOutOfOrder, BodyTimedOut
+├── Unsupported, Denied
+└── StorageError ── StorageFull
+"""
+
+from collections.abc import Mapping
+
+
+class RegistryError(Exception):
+    """Any refusal of the data plane: a sentence for people, a detail for machines."""
+
+    def __init__(self, message: str = "", detail: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class NameInvalid(RegistryError):
+    """The repository name breaks the grammar."""
+
+
+class TagInvalid(RegistryError):
+    """The tag breaks the grammar."""
+
+
+class DigestInvalid(RegistryError):
+    """The digest breaks the grammar, or the content does not have it."""
+
+
+class SizeInvalid(RegistryError):
+    """The body is shorter or longer than announced."""
+
+
+class RangeInvalid(RegistryError):
+    """The Content-Range or Range header cannot be read."""
+
+
+class PageInvalid(RegistryError):
+    """The page parameters of a listing cannot be used."""
+
+
+class NameUnknown(RegistryError):
+    """No such repository."""
+
+
+class BlobUnknown(RegistryError):
+    """No such blob in this repository."""
+
+
+class ManifestUnknown(RegistryError):
+    """No such manifest or tag in this repository."""
+
+
+class UploadUnknown(RegistryError):
+    """No such upload session in this repository."""
+
+
+class ManifestInvalid(RegistryError):
+    """The manifest cannot be accepted; the message says what to change."""
+
+
+class ManifestTooLarge(ManifestInvalid):
+    """The manifest is over 4 MiB."""
+
+
+class ManifestUnverified(ManifestInvalid):
+    """The manifest is of a kind that is no longer accepted."""
+
+
+class ManifestBlobUnknown(RegistryError):
+    """The manifest names a config or a layer that this repository does not have."""
+
+
+class UploadInvalid(RegistryError):
+    """The request does not fit the upload session."""
+
+
+class UploadOutOfOrder(UploadInvalid):
+    """The chunk does not start at the session's offset, or another request was first. `offset` is the true one."""
+
+    def __init__(self, upload: str, offset: int, message: str) -> None:
+        super().__init__(message, {"offset": offset})
+        self.upload = upload
+        self.offset = offset
+
+
+class BodyTimedOut(UploadInvalid):
+    """The body sent no byte for too long; what came is kept."""
+
+    def __init__(self, upload: str, offset: int, message: str) -> None:
+        super().__init__(message, {"offset": offset})
+        self.upload = upload
+        self.offset = offset
+
+
+class Unsupported(RegistryError):
+    """The operation is switched off or not offered here."""
+
+
+class Denied(RegistryError):
+    """Policy forbids it."""
+
+
+class StorageError(RegistryError):
+    """The database or the byte store cannot do its work right now."""
+
+
+class StorageFull(StorageError):
+    """No space is left."""

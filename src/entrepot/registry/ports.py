@@ -1,0 +1,262 @@
+"""What the data plane needs of the world: bytes, and rows. Adapters in `storage/` and `database/` satisfy these."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from entrepot.oci.digest import Hash
+
+
+class Bytes(Protocol):
+    """Where bytes live, each under a key that is never used twice. A key is `[a-z0-9.-]{1,80}`, made by the data plane.
+
+    Failures are StorageError, StorageFull when there is no space left; a key that is not there is FileNotFoundError.
+    Nothing is overwritten and nothing is renamed: what was written under a key stays as it is until it is deleted.
+    """
+
+    name: str
+    """The store's name, kept in each row beside the key."""
+
+    async def write(self, key: str, chunks: AsyncIterator[bytes], hashes: Sequence[Hash]) -> int:
+        """Write all chunks under a new key, feed each hash, and return the size in bytes.
+
+        The bytes need not be durable yet. When `chunks` raises, what was written is removed and the error goes on.
+        At most 16 MiB are held in memory.
+        """
+        ...
+
+    async def join(self, key: str, parts: Sequence[str]) -> int:
+        """Write the parts, one after another, under a new key; return the size. The parts stay."""
+        ...
+
+    async def sync(self, key: str) -> None:
+        """Return when these bytes survive a power cut."""
+        ...
+
+    async def size(self, key: str) -> int:
+        """The size in bytes of what is there now."""
+        ...
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start`, `length` of them or all, in chunks of at most 1 MiB."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove these bytes; it is no error when they are not there."""
+        ...
+
+    def path(self, key: str) -> str | None:
+        """The file that holds these bytes, where there is one: a transport can send it without copying."""
+        ...
+
+    async def signed_url(self, key: str) -> str | None:
+        """An URL by which anybody can GET these bytes for some minutes, where redirects are switched on."""
+        ...
+
+    async def check(self) -> None:
+        """Return when the store answers (for readiness)."""
+        ...
+
+    async def close(self) -> None:
+        """Release what is held."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A blob that a repository may read."""
+
+    digest: str
+    size: int
+    store: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest of a repository; `content` is byte for byte what was pushed."""
+
+    id: int
+    digest: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewManifest:
+    """A manifest to be stored, as `manifests.py` understood it.
+
+    `required` are the blobs that must be linked in the repository; `references` all that it names, as (digest, kind).
+    """
+
+    digest: str
+    media_type: str
+    content: bytes
+    artifact_type: str | None
+    annotations: str | None
+    subject: str | None
+    required: tuple[str, ...]
+    references: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One request body of an upload that has joined it."""
+
+    key: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload session. `generation` counts the joins; `digest` is that of the first body, when it is the only one."""
+
+    id: str
+    repository_id: int
+    store: str
+    offset: int
+    generation: int
+    algorithm: str | None
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks and from where, for the `changes` rows."""
+
+    account: str | None = None
+    address: str = ""
+
+
+class BlobRows(Protocol):
+    """Which repository may read which blob."""
+
+    async def find_blob(self, repository: str, digest: str) -> StoredBlob | None:
+        """The blob, when it is linked in this repository."""
+        ...
+
+    async def unlink_blob(self, repository: str, digest: str, caller: Caller) -> bool:
+        """End the repository's link; False when there was none."""
+        ...
+
+    async def mount_blob(self, repository: str, digest: str, source: str | None, caller: Caller) -> bool:
+        """Link a blob that `source` (any repository when None) has; False when it has not. Durable when it returns."""
+        ...
+
+
+class UploadRows(Protocol):
+    """Upload sessions."""
+
+    async def open_upload(self, repository: str, upload: str, store: str, algorithm: str | None, lifetime: int) -> None:
+        """Write a new session, and the repository when it is new. `lifetime` is in seconds."""
+        ...
+
+    async def find_upload(self, repository: str, upload: str) -> Upload | None:
+        """The session, when it belongs to this repository and has not expired."""
+        ...
+
+    async def upload_bodies(self, upload: str) -> list[Body]:
+        """The bodies that have joined, in order."""
+        ...
+
+    async def claim_body(self, upload: str, key: str) -> bool:
+        """Write down the key of a body before its first byte; False when the session has ended."""
+        ...
+
+    async def join_body(
+        self, upload: Upload, key: str, size: int, digest: str | None, lifetime: int
+    ) -> bool:
+        """Append a body by compare-and-set on (offset, generation); False when another request was first.
+
+        A session that is joined lives `lifetime` seconds from now.
+        """
+        ...
+
+    async def shorten_upload(self, upload: Upload, bodies: Sequence[Body]) -> None:
+        """After a power cut: the session now consists of these bodies."""
+        ...
+
+    async def close_upload(
+        self, upload: Upload, digest: str, size: int, key: str, caller: Caller
+    ) -> bool:
+        """Make `key` the blob (or, when the digest is stored already, throw the key away), link it, end the session.
+
+        All by one transaction that is durable when it returns; False when the session has moved on or ended.
+        Keys of the session other than the blob's go to the trash.
+        """
+        ...
+
+    async def cancel_upload(self, repository: str, upload: str) -> bool:
+        """End a session; its keys go to the trash. False when there is none."""
+        ...
+
+
+class ManifestRows(Protocol):
+    """Manifests, tags and referrers."""
+
+    async def find_manifest(self, repository: str, reference: str) -> StoredManifest | None:
+        """By tag or digest."""
+        ...
+
+    async def repository_exists(self, repository: str) -> bool:
+        """Whether anything was ever pushed there."""
+        ...
+
+    async def put_manifest(
+        self, repository: str, manifest: NewManifest, tags: Sequence[str], caller: Caller
+    ) -> list[str]:
+        """Store a manifest and move the tags to it, durably, in one transaction.
+
+        Returns the digests of `manifest.required` that the repository does not have; then nothing was changed.
+        """
+        ...
+
+    async def delete_manifest(self, repository: str, digest: str, caller: Caller) -> bool:
+        """Delete a manifest and all its tags; False when there is none."""
+        ...
+
+    async def delete_tag(self, repository: str, tag: str, caller: Caller) -> bool:
+        """Delete a tag, and only the tag; False when there is none."""
+        ...
+
+    async def tags(self, repository: str, after: str, limit: int) -> list[str]:
+        """Up to `limit` tags that sort after `after`, in byte order."""
+        ...
+
+    async def repositories(self, after: str, limit: int) -> list[str]:
+        """Up to `limit` repositories that hold something, after `after`, in byte order."""
+        ...
+
+    async def referrers(
+        self, repository: str, subject: str, artifact_type: str | None, after: int, limit: int
+    ) -> list["Referrer"]:
+        """Manifests whose subject this is, with an id over `after`, by id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """A manifest that names a subject; `annotations` is a JSON object as text."""
+
+    id: int
+    media_type: str
+    digest: str
+    size: int
+    artifact_type: str | None
+    annotations: str | None
+
+
+class Housekeeping(Protocol):
+    """What the background needs: uploads past their time, and keys to remove."""
+
+    async def expire_uploads(self, limit: int) -> int:
+        """End up to `limit` sessions past their time; returns how many."""
+        ...
+
+    async def trashed(self, limit: int) -> list[tuple[str, str]]:
+        """(store, key) of bytes that nothing names any more."""
+        ...
+
+    async def empty_trash(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Forget these: their bytes are gone."""
+        ...
