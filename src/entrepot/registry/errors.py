@@ -100,6 +100,14 @@ class BodyTimedOut(UploadInvalid):
         self.offset = offset
 
 
+class BodyInterrupted(Exception):
+    """A request body ended before its end: the client fell silent (`timed_out`) or went away."""
+
+    def __init__(self, *, timed_out: bool) -> None:
+        super().__init__("timed out" if timed_out else "the client went away")
+        self.timed_out = timed_out
+
+
 class Unsupported(RegistryError):
     """The operation is switched off or not offered here."""
 

@@ -163,6 +163,10 @@ class UploadRows(Protocol):
         """Write down the key of a body before its first byte; False when the session has ended."""
         ...
 
+    async def discard_body(self, upload: Upload, key: str) -> None:
+        """A claimed body that does not join: its key goes to the trash."""
+        ...
+
     async def join_body(
         self, upload: Upload, key: str, size: int, digest: str | None, lifetime: int
     ) -> bool:

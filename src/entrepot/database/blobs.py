@@ -1,0 +1,81 @@
+"""Blobs and the links that make them readable in a repository."""
+
+from entrepot.database.cache import ReadCache
+from entrepot.database.changes import record
+from entrepot.database.engine import Engine, Transaction
+from entrepot.database.repositories import made_repository_id, repository_id
+from entrepot.registry.ports import Caller, StoredBlob
+
+_FIND = (
+    "SELECT b.digest, b.size, b.store, b.key FROM repositories r JOIN links l ON l.repository_id = r.id"
+    " JOIN blobs b ON b.id = l.blob_id WHERE r.name = :repository AND b.digest = :digest"
+)
+_LINK = (
+    "INSERT INTO links (repository_id, blob_id, created_at) VALUES (:repository, :blob, now_us())"
+    " ON CONFLICT (repository_id, blob_id) DO NOTHING"
+)
+_UNLINK = (
+    "DELETE FROM links WHERE repository_id = :repository"
+    " AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
+)
+_LINKED_ANYWHERE = (
+    "SELECT b.id FROM blobs b WHERE b.digest = :digest AND EXISTS (SELECT 1 FROM links l WHERE l.blob_id = b.id)"
+)
+_LINKED_IN = (
+    "SELECT b.id FROM repositories r JOIN links l ON l.repository_id = r.id JOIN blobs b ON b.id = l.blob_id"
+    " WHERE r.name = :source AND b.digest = :digest"
+)
+
+
+async def link(transaction: Transaction, repository: int, blob: int, digest: str, caller: Caller) -> None:
+    """Let a repository read a blob."""
+    if await transaction.run(_LINK, repository=repository, blob=blob):
+        await record(transaction, caller, "blob.link", repository, new=digest)
+
+
+class DatabaseBlobs:
+    """The port BlobRows."""
+
+    def __init__(self, engine: Engine, cache: ReadCache) -> None:
+        self._engine = engine
+        self._cache = cache
+
+    async def find_blob(self, repository: str, digest: str) -> StoredBlob | None:
+        """See the port."""
+        key = f"blob {digest}"
+        cached: StoredBlob | None = await self._cache.get(repository, key)
+        if cached is not None:
+            return cached
+        rows = await self._engine.read(_FIND, repository=repository, digest=digest)
+        if not rows:
+            return None
+        blob = StoredBlob(*rows[0])
+        self._cache.put(repository, key, blob, 0)
+        return blob
+
+    async def unlink_blob(self, repository: str, digest: str, caller: Caller) -> bool:
+        """See the port."""
+
+        async def unlink(transaction: Transaction) -> bool:
+            identity = await repository_id(transaction, repository)
+            if identity is None or not await transaction.run(_UNLINK, repository=identity, digest=digest):
+                return False
+            await record(transaction, caller, "blob.unlink", identity, old=digest)
+            return True
+
+        return await self._engine.write(unlink, durable=True)
+
+    async def mount_blob(self, repository: str, digest: str, source: str | None, caller: Caller) -> bool:
+        """See the port."""
+
+        async def mount(transaction: Transaction) -> bool:
+            if source is None:
+                row = await transaction.one(_LINKED_ANYWHERE, digest=digest)
+            else:
+                row = await transaction.one(_LINKED_IN, digest=digest, source=source)
+            if row is None:
+                return False
+            await link(transaction, await made_repository_id(transaction, repository), row[0], digest, caller)
+            return True
+
+        return await self._engine.write(mount, durable=True)

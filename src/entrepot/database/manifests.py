@@ -1,0 +1,211 @@
+"""Manifests, tags and what lists them."""
+
+from collections.abc import Sequence
+
+from entrepot.database.cache import ReadCache
+from entrepot.database.changes import record
+from entrepot.database.engine import Engine, Transaction
+from entrepot.database.repositories import made_repository_id, repository_id
+from entrepot.registry.ports import Caller, NewManifest, Referrer, StoredManifest
+
+_CACHED = 256 * 1024  # bytes: larger manifests are rare and read from the database each time
+
+_BY_TAG = (
+    "SELECT m.id, m.digest, m.media_type, m.content FROM repositories r JOIN tags t ON t.repository_id = r.id"
+    " JOIN manifests m ON m.id = t.manifest_id WHERE r.name = :repository AND t.name = :reference"
+)
+_BY_DIGEST = (
+    "SELECT m.id, m.digest, m.media_type, m.content FROM repositories r JOIN manifests m ON m.repository_id = r.id"
+    " WHERE r.name = :repository AND m.digest = :reference"
+)
+_HOLDS = (
+    "(EXISTS (SELECT 1 FROM links l WHERE l.repository_id = r.id)"
+    " OR EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id))"
+)
+_EXISTS = f"SELECT 1 FROM repositories r WHERE r.name = :repository AND {_HOLDS}"  # noqa: S608 - a constant
+_REPOSITORIES = (
+    f"SELECT r.name FROM repositories r WHERE r.name > :after AND {_HOLDS} ORDER BY r.name LIMIT :limit"  # noqa: S608
+)
+_TAGS = (
+    "SELECT t.name FROM tags t WHERE t.repository_id = (SELECT id FROM repositories WHERE name = :repository)"
+    " AND t.name > :after ORDER BY t.name LIMIT :limit"
+)
+_REFERRERS = (
+    "SELECT m.id, m.media_type, m.digest, m.size, m.artifact_type, m.annotations FROM manifests m"
+    " WHERE m.repository_id = (SELECT id FROM repositories WHERE name = :repository)"
+    " AND m.subject = :subject AND m.id > :after"
+)
+_OF_TYPE = " AND m.artifact_type = :artifact_type"
+_BY_ID = " ORDER BY m.id LIMIT :limit"
+_LINKED = (
+    "SELECT 1 FROM links l JOIN blobs b ON b.id = l.blob_id WHERE l.repository_id = :repository AND b.digest = :digest"
+)
+_INSERT = (
+    "INSERT INTO manifests (repository_id, digest, media_type, size, artifact_type, subject, pushed_at, annotations,"
+    " content) VALUES (:repository, :digest, :media_type, :size, :artifact_type, :subject, now_us(), :annotations,"
+    " :content) ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id"
+)
+_PUSHED_AGAIN = (
+    "UPDATE manifests SET pushed_at = now_us() WHERE repository_id = :repository AND digest = :digest"
+    " RETURNING id, media_type"
+)
+_RETYPE = "UPDATE manifests SET media_type = :media_type WHERE id = :id"
+_REFER = (
+    "INSERT INTO manifest_references (manifest_id, digest, kind) VALUES (:manifest, :digest, :kind)"
+    " ON CONFLICT (manifest_id, digest, kind) DO NOTHING"
+)
+# The time of a tag's move strictly rises; a push of the digest that the tag already has is no move.
+_MOVE = (
+    "INSERT INTO tags (repository_id, name, manifest_id, moved_at) VALUES (:repository, :tag, :manifest, now_us())"
+    " ON CONFLICT (repository_id, name) DO UPDATE SET previous_id = tags.manifest_id,"
+    " manifest_id = excluded.manifest_id, moved_at = CASE WHEN tags.manifest_id = excluded.manifest_id"
+    " THEN tags.moved_at WHEN excluded.moved_at > tags.moved_at THEN excluded.moved_at ELSE tags.moved_at + 1 END"
+    " RETURNING previous_id, moved_at"
+)
+_DIGEST = "SELECT digest FROM manifests WHERE id = :id"
+_ID = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest"
+_DROP_TAG = "DELETE FROM tags WHERE repository_id = :repository AND name = :tag RETURNING manifest_id"
+_DROP_TAGS = "DELETE FROM tags WHERE manifest_id = :manifest RETURNING name"
+_DROP_REFERENCES = "DELETE FROM manifest_references WHERE manifest_id = :manifest"
+_DROP = "DELETE FROM manifests WHERE id = :manifest"
+
+
+class DatabaseManifests:
+    """The port ManifestRows."""
+
+    def __init__(self, engine: Engine, cache: ReadCache) -> None:
+        self._engine = engine
+        self._cache = cache
+
+    async def find_manifest(self, repository: str, reference: str) -> StoredManifest | None:
+        """See the port."""
+        cached: StoredManifest | None = await self._cache.get(repository, reference)
+        if cached is not None:
+            return cached
+        statement = _BY_DIGEST if ":" in reference else _BY_TAG
+        rows = await self._engine.read(statement, repository=repository, reference=reference)
+        if not rows:
+            return None
+        manifest = StoredManifest(*rows[0])
+        if len(manifest.content) <= _CACHED:
+            self._cache.put(repository, reference, manifest, len(manifest.content))
+        return manifest
+
+    async def repository_exists(self, repository: str) -> bool:
+        """See the port."""
+        return bool(await self._engine.read(_EXISTS, repository=repository))
+
+    async def put_manifest(
+        self, repository: str, manifest: NewManifest, tags: Sequence[str], caller: Caller
+    ) -> list[str]:
+        """See the port."""
+
+        async def put(transaction: Transaction) -> list[str]:
+            identity = await repository_id(transaction, repository)
+            missing = [
+                digest
+                for digest in manifest.required
+                if identity is None or not await transaction.one(_LINKED, repository=identity, digest=digest)
+            ]
+            if missing:
+                return missing
+            if identity is None:
+                identity = await made_repository_id(transaction, repository)
+            stored = await _store(transaction, identity, manifest, caller)
+            for tag in tags:
+                await _move(transaction, identity, tag, stored, manifest.digest, caller)
+            return []
+
+        return await self._engine.write(put, durable=True)
+
+    async def delete_manifest(self, repository: str, digest: str, caller: Caller) -> bool:
+        """See the port."""
+
+        async def delete(transaction: Transaction) -> bool:
+            identity = await repository_id(transaction, repository)
+            row = await transaction.one(_ID, repository=identity, digest=digest) if identity is not None else None
+            if identity is None or row is None:
+                return False
+            for (tag,) in await transaction.all(_DROP_TAGS, manifest=row[0]):
+                await record(transaction, caller, "tag.delete", identity, tag=tag, old=digest)
+            await transaction.run(_DROP_REFERENCES, manifest=row[0])
+            await transaction.run(_DROP, manifest=row[0])
+            await record(transaction, caller, "manifest.delete", identity, old=digest)
+            return True
+
+        return await self._engine.write(delete, durable=True)
+
+    async def delete_tag(self, repository: str, tag: str, caller: Caller) -> bool:
+        """See the port."""
+
+        async def delete(transaction: Transaction) -> bool:
+            identity = await repository_id(transaction, repository)
+            row = await transaction.one(_DROP_TAG, repository=identity, tag=tag) if identity is not None else None
+            if identity is None or row is None:
+                return False
+            digest = await _digest(transaction, row[0])
+            await record(transaction, caller, "tag.delete", identity, tag=tag, old=digest)
+            return True
+
+        return await self._engine.write(delete, durable=True)
+
+    async def tags(self, repository: str, after: str, limit: int) -> list[str]:
+        """See the port."""
+        return [row[0] for row in await self._engine.read(_TAGS, repository=repository, after=after, limit=limit)]
+
+    async def repositories(self, after: str, limit: int) -> list[str]:
+        """See the port."""
+        return [row[0] for row in await self._engine.read(_REPOSITORIES, after=after, limit=limit)]
+
+    async def referrers(
+        self, repository: str, subject: str, artifact_type: str | None, after: int, limit: int
+    ) -> list[Referrer]:
+        """See the port."""
+        values: dict[str, object] = {"repository": repository, "subject": subject, "after": after, "limit": limit}
+        if artifact_type is None:
+            rows = await self._engine.read(_REFERRERS + _BY_ID, **values)
+        else:
+            rows = await self._engine.read(_REFERRERS + _OF_TYPE + _BY_ID, artifact_type=artifact_type, **values)
+        return [Referrer(*row) for row in rows]
+
+
+async def _store(transaction: Transaction, repository: int, manifest: NewManifest, caller: Caller) -> int:
+    row = await transaction.one(
+        _INSERT,
+        repository=repository,
+        digest=manifest.digest,
+        media_type=manifest.media_type,
+        size=len(manifest.content),
+        artifact_type=manifest.artifact_type,
+        subject=manifest.subject,
+        annotations=manifest.annotations,
+        content=manifest.content,
+    )
+    if row is None:
+        row = await transaction.one(_PUSHED_AGAIN, repository=repository, digest=manifest.digest)
+        assert row is not None
+        if row[1] != manifest.media_type:
+            await transaction.run(_RETYPE, id=row[0], media_type=manifest.media_type)
+            await record(transaction, caller, "manifest.push", repository, new=manifest.digest)
+        return int(row[0])
+    for digest, kind in manifest.references:
+        await transaction.run(_REFER, manifest=row[0], digest=digest, kind=kind)
+    await record(transaction, caller, "manifest.push", repository, new=manifest.digest)
+    return int(row[0])
+
+
+async def _move(
+    transaction: Transaction, repository: int, tag: str, manifest: int, digest: str, caller: Caller
+) -> None:
+    row = await transaction.one(_MOVE, repository=repository, tag=tag, manifest=manifest)
+    assert row is not None
+    previous, moved_at = row
+    if previous == manifest:
+        return
+    old = await _digest(transaction, previous) if previous is not None else None
+    await record(transaction, caller, "tag.move", repository, tag=tag, old=old, new=digest, at=moved_at)
+
+
+async def _digest(transaction: Transaction, manifest: int) -> str | None:
+    row = await transaction.one(_DIGEST, id=manifest)
+    return None if row is None else str(row[0])

@@ -1,0 +1,1 @@
+"""Versions of the schema. Each only adds first and removes a release later."""

@@ -1,0 +1,198 @@
+"""Upload sessions, their bodies, and the trash that their leftovers go to."""
+
+from collections.abc import Sequence
+
+from entrepot.database.blobs import link
+from entrepot.database.engine import Conflict, Engine, Transaction
+from entrepot.database.repositories import made_repository_id
+from entrepot.registry.ports import Body, Caller, Upload
+
+_OPEN = (
+    "INSERT INTO uploads (id, repository_id, store, size, generation, algorithm, expires_at)"
+    " VALUES (:id, :repository, :store, 0, 0, :algorithm, now_us() + :lifetime)"
+)
+_FIND = (
+    "SELECT u.id, u.repository_id, u.store, u.size, u.generation, u.algorithm, u.digest FROM uploads u"
+    " JOIN repositories r ON r.id = u.repository_id"
+    " WHERE u.id = :id AND r.name = :repository AND u.expires_at > now_us()"
+)
+_BODIES = "SELECT key, size FROM upload_bodies WHERE upload_id = :id AND position IS NOT NULL ORDER BY position"
+_CLAIM = "INSERT INTO upload_bodies (upload_id, key) SELECT id, :key FROM uploads WHERE id = :id"
+_STEP = (
+    "UPDATE uploads SET size = size + :size, generation = generation + 1, digest = :digest,"
+    " expires_at = now_us() + :lifetime WHERE id = :id AND size = :before AND generation = :generation"
+)
+_JOIN = "UPDATE upload_bodies SET position = :position, size = :size WHERE upload_id = :id AND key = :key"
+_LOCK = "UPDATE uploads SET generation = generation + 1 WHERE id = :id AND size = :size AND generation = :generation"
+_SHORTEN = "UPDATE uploads SET size = :size, digest = NULL, generation = generation + 1 WHERE id = :id AND generation = :generation"
+_TRASH = "INSERT INTO trash (store, key) VALUES (:store, :key) ON CONFLICT (store, key) DO NOTHING"
+_TRASH_OTHERS = (
+    "INSERT INTO trash (store, key) SELECT u.store, b.key FROM upload_bodies b JOIN uploads u ON u.id = b.upload_id"
+    " WHERE u.id = :id AND b.key <> :keep ON CONFLICT (store, key) DO NOTHING"
+)
+_FORGET_BODY = "DELETE FROM upload_bodies WHERE upload_id = :id AND key = :key"
+_FORGET_BODIES = "DELETE FROM upload_bodies WHERE upload_id = :id"
+_FORGET = "DELETE FROM uploads WHERE id = :id"
+_LOCK_ANY = (
+    "UPDATE uploads SET generation = generation + 1"
+    " WHERE id = :id AND repository_id = (SELECT id FROM repositories WHERE name = :repository)"
+)
+_NEW_BLOB = (
+    "INSERT INTO blobs (digest, size, store, key, created_at) VALUES (:digest, :size, :store, :key, now_us())"
+    " ON CONFLICT (digest) DO NOTHING RETURNING id"
+)
+_OLD_BLOB = "SELECT id FROM blobs WHERE digest = :digest"
+_EXPIRED = "SELECT id FROM uploads WHERE expires_at <= now_us() ORDER BY expires_at LIMIT :limit"
+_TRASHED = "SELECT store, key FROM trash LIMIT :limit"
+_FORGET_TRASH = "DELETE FROM trash WHERE store = :store AND key = :key"
+_MICROSECONDS = 1_000_000
+
+
+class DatabaseUploads:
+    """The ports UploadRows and Housekeeping."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def open_upload(self, repository: str, upload: str, store: str, algorithm: str | None, lifetime: int) -> None:
+        """See the port."""
+
+        async def insert(transaction: Transaction) -> None:
+            await transaction.run(
+                _OPEN,
+                id=upload,
+                repository=await made_repository_id(transaction, repository),
+                store=store,
+                algorithm=algorithm,
+                lifetime=lifetime * _MICROSECONDS,
+            )
+
+        await self._engine.write(insert, durable=False)
+
+    async def find_upload(self, repository: str, upload: str) -> Upload | None:
+        """See the port."""
+        rows = await self._engine.read(_FIND, id=upload, repository=repository)
+        return Upload(*rows[0]) if rows else None
+
+    async def upload_bodies(self, upload: str) -> list[Body]:
+        """See the port."""
+        return [Body(*row) for row in await self._engine.read(_BODIES, id=upload)]
+
+    async def claim_body(self, upload: str, key: str) -> bool:
+        """See the port."""
+
+        async def claim(transaction: Transaction) -> bool:
+            return await transaction.run(_CLAIM, id=upload, key=key) == 1
+
+        try:
+            return await self._engine.write(claim, durable=False)
+        except Conflict:
+            return False
+
+    async def discard_body(self, upload: Upload, key: str) -> None:
+        """See the port."""
+
+        async def discard(transaction: Transaction) -> None:
+            await _discard(transaction, upload, key)
+
+        await self._engine.write(discard, durable=False)
+
+    async def join_body(self, upload: Upload, key: str, size: int, digest: str | None, lifetime: int) -> bool:
+        """See the port."""
+
+        async def join(transaction: Transaction) -> bool:
+            stepped = await transaction.run(
+                _STEP,
+                id=upload.id,
+                size=size,
+                before=upload.offset,
+                generation=upload.generation,
+                digest=digest,
+                lifetime=lifetime * _MICROSECONDS,
+            )
+            if not stepped:
+                await _discard(transaction, upload, key)
+                return False
+            position = upload.generation + 1
+            return await transaction.run(_JOIN, id=upload.id, key=key, position=position, size=size) == 1
+
+        return await self._engine.write(join, durable=False)
+
+    async def shorten_upload(self, upload: Upload, bodies: Sequence[Body]) -> None:
+        """See the port."""
+        kept = {body.key for body in bodies}
+
+        async def shorten(transaction: Transaction) -> None:
+            size = sum(body.size for body in bodies)
+            if not await transaction.run(_SHORTEN, id=upload.id, size=size, generation=upload.generation):
+                return
+            for key, _ in await transaction.all(_BODIES, id=upload.id):
+                if key not in kept:
+                    await _discard(transaction, upload, key)
+
+        await self._engine.write(shorten, durable=False)
+
+    async def close_upload(self, upload: Upload, digest: str, size: int, key: str, caller: Caller) -> bool:
+        """See the port."""
+
+        async def close(transaction: Transaction) -> bool:
+            if not await transaction.run(_LOCK, id=upload.id, size=upload.offset, generation=upload.generation):
+                await _discard(transaction, upload, key)
+                return False
+            row = await transaction.one(_NEW_BLOB, digest=digest, size=size, store=upload.store, key=key)
+            keep = key if row is not None else ""
+            if row is None:
+                row = await transaction.one(_OLD_BLOB, digest=digest)
+                assert row is not None
+            await link(transaction, upload.repository_id, row[0], digest, caller)
+            await _end(transaction, upload.id, keep)
+            return True
+
+        return await self._engine.write(close, durable=True)
+
+    async def cancel_upload(self, repository: str, upload: str) -> bool:
+        """See the port."""
+
+        async def cancel(transaction: Transaction) -> bool:
+            if not await transaction.run(_LOCK_ANY, id=upload, repository=repository):
+                return False
+            await _end(transaction, upload, "")
+            return True
+
+        return await self._engine.write(cancel, durable=False)
+
+    async def expire_uploads(self, limit: int) -> int:
+        """See the port."""
+
+        async def expire(transaction: Transaction) -> int:
+            rows = await transaction.all(_EXPIRED, limit=limit)
+            for (upload,) in rows:
+                await _end(transaction, upload, "")
+            return len(rows)
+
+        return await self._engine.write(expire, durable=False)
+
+    async def trashed(self, limit: int) -> list[tuple[str, str]]:
+        """See the port."""
+        return [(store, key) for store, key in await self._engine.read(_TRASHED, limit=limit)]
+
+    async def empty_trash(self, keys: Sequence[tuple[str, str]]) -> None:
+        """See the port."""
+
+        async def empty(transaction: Transaction) -> None:
+            for store, key in keys:
+                await transaction.run(_FORGET_TRASH, store=store, key=key)
+
+        await self._engine.write(empty, durable=False)
+
+
+async def _discard(transaction: Transaction, upload: Upload, key: str) -> None:
+    """A claimed key that becomes nothing. When the session has ended meanwhile, it has trashed the key already."""
+    if await transaction.run(_FORGET_BODY, id=upload.id, key=key):
+        await transaction.run(_TRASH, store=upload.store, key=key)
+
+
+async def _end(transaction: Transaction, upload: str, keep: str) -> None:
+    await transaction.run(_TRASH_OTHERS, id=upload, keep=keep)
+    await transaction.run(_FORGET_BODIES, id=upload)
+    await transaction.run(_FORGET, id=upload)

@@ -1,0 +1,81 @@
+"""What is there: tags, repositories, referrers (distribution-spec, "Content discovery")."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from entrepot.oci.digest import Digest
+from entrepot.registry.errors import NameUnknown
+from entrepot.registry.ports import ManifestRows, Referrer
+
+MAX_PAGE = 1000  # entries; docker-registry's catalog.maxentries and tags.maxtags
+_REFERRERS_PAGE = 1000  # rows
+_REFERRERS_BYTES = 3 * 1024 * 1024  # of descriptors: an answer stays below the 4 MiB that clients read
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Names in byte order, and whether more follow."""
+
+    names: list[str]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Referrers:
+    """Descriptors of the manifests that name a subject; `next_after` is set when more follow."""
+
+    descriptors: list[dict[str, Any]]
+    next_after: int | None
+
+
+class Listings:
+    """Pages of names and descriptors."""
+
+    def __init__(self, rows: ManifestRows) -> None:
+        self._rows = rows
+
+    async def tags(self, repository: str, after: str, count: int | None) -> Page:
+        """Tags that sort after `after`; NameUnknown when there is no such repository."""
+        if not await self._rows.repository_exists(repository):
+            raise NameUnknown("there is no such repository", {"name": repository})
+        limit = MAX_PAGE if count is None else min(count, MAX_PAGE)
+        return _page(await self._rows.tags(repository, after, limit + 1) if limit else [], limit)
+
+    async def repositories(self, after: str, count: int | None) -> Page:
+        """Repositories that sort after `after`."""
+        limit = MAX_PAGE if count is None else min(count, MAX_PAGE)
+        return _page(await self._rows.repositories(after, limit + 1) if limit else [], limit)
+
+    async def referrers(
+        self, repository: str, subject: Digest, artifact_type: str | None, after: int
+    ) -> Referrers:
+        """Referrers of a subject, which need not exist; neither need the repository.
+
+        They are computed from every stored manifest with a `subject`, so those that old clients listed under a
+        fallback tag (`sha256-<hex>`) are among them.
+        """
+        rows = await self._rows.referrers(repository, str(subject), artifact_type, after, _REFERRERS_PAGE + 1)
+        descriptors: list[dict[str, Any]] = []
+        size = 0
+        for row in rows[:_REFERRERS_PAGE]:
+            size += 300 + len(row.annotations or "")
+            if descriptors and size > _REFERRERS_BYTES:
+                break
+            descriptors.append(_descriptor(row))
+        if len(descriptors) == len(rows):
+            return Referrers(descriptors, None)
+        return Referrers(descriptors, rows[len(descriptors) - 1].id)
+
+
+def _page(names: list[str], limit: int) -> Page:
+    return Page(names[:limit], len(names) > limit)
+
+
+def _descriptor(row: Referrer) -> dict[str, Any]:
+    descriptor: dict[str, Any] = {"mediaType": row.media_type, "digest": row.digest, "size": row.size}
+    if row.annotations:
+        descriptor["annotations"] = json.loads(row.annotations)
+    if row.artifact_type:
+        descriptor["artifactType"] = row.artifact_type
+    return descriptor

@@ -1,0 +1,111 @@
+"""Manifests: pull, push, delete (distribution-spec, "Pulling manifests", "Pushing manifests", "Deleting")."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from entrepot.oci import manifest as oci
+from entrepot.oci.digest import CANONICAL, Digest
+from entrepot.registry.errors import (
+    DigestInvalid,
+    ManifestBlobUnknown,
+    ManifestInvalid,
+    ManifestTooLarge,
+    ManifestUnknown,
+    ManifestUnverified,
+    NameUnknown,
+    Unsupported,
+)
+from entrepot.registry.ports import Caller, ManifestRows, NewManifest, StoredManifest
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push has done: the manifest's digest, the tags that now name it, and its subject when it has one."""
+
+    digest: str
+    tags: tuple[str, ...]
+    subject: str | None
+
+
+class Manifests:
+    """The manifests and tags of all repositories."""
+
+    def __init__(self, rows: ManifestRows, *, deletion: bool, accept_missing: bool) -> None:
+        """`accept_missing`: take manifests whose config or layers are not in the repository."""
+        self._rows = rows
+        self._deletion = deletion
+        self._accept_missing = accept_missing
+
+    async def find(self, repository: str, reference: str) -> StoredManifest:
+        """By tag or digest; ManifestUnknown or NameUnknown."""
+        found = await self._rows.find_manifest(repository, reference)
+        if found is None:
+            raise await self._missing(repository, reference)
+        return found
+
+    async def push(
+        self,
+        repository: str,
+        content: bytes,
+        content_type: str | None,
+        digest: Digest | None,
+        tags: Sequence[str],
+        caller: Caller,
+    ) -> Pushed:
+        """Store these bytes and move the tags to them. `digest` is what the client pushed by, if it did."""
+        if len(content) > oci.MAX_SIZE:
+            raise ManifestTooLarge(f"a manifest has at most {oci.MAX_SIZE} bytes")
+        actual = Digest.of(content, digest.algorithm if digest else CANONICAL)
+        if digest is not None and digest != actual:
+            raise DigestInvalid(f"the manifest has the digest {actual}, not {digest}", {"digest": str(digest)})
+        try:
+            manifest = oci.parse(content, content_type)
+        except oci.ObsoleteManifest as error:
+            raise ManifestUnverified(str(error)) from None
+        except oci.InvalidManifest as error:
+            raise ManifestInvalid(str(error)) from None
+        new = self._new(manifest, str(actual), content)
+        missing = await self._rows.put_manifest(repository, new, tags, caller)
+        if missing:
+            raise ManifestBlobUnknown(
+                f"the manifest names {len(missing)} blob(s) that {repository} does not have: push them first,"
+                f" {missing[0]} for one",
+                {"digest": missing[0], "digests": missing[:100]},
+            )
+        return Pushed(str(actual), tuple(tags), manifest.subject)
+
+    async def delete(self, repository: str, digest: Digest, caller: Caller) -> None:
+        """Delete the manifest and every tag that names it."""
+        self._refuse_when_off()
+        if not await self._rows.delete_manifest(repository, str(digest), caller):
+            raise await self._missing(repository, str(digest))
+
+    async def delete_tag(self, repository: str, tag: str, caller: Caller) -> None:
+        """Delete the tag; its manifest stays and answers by digest."""
+        self._refuse_when_off()
+        if not await self._rows.delete_tag(repository, tag, caller):
+            raise await self._missing(repository, tag)
+
+    def _new(self, manifest: oci.Manifest, digest: str, content: bytes) -> NewManifest:
+        blobs = [(manifest.config, "config")] if manifest.config else []
+        blobs += [(layer, "layer") for layer in manifest.layers]
+        required = () if self._accept_missing else tuple(blob for blob, _ in blobs if blob not in manifest.foreign)
+        return NewManifest(
+            digest=digest,
+            media_type=manifest.media_type,
+            content=content,
+            artifact_type=manifest.artifact_type,
+            annotations=manifest.annotations,
+            subject=manifest.subject,
+            required=tuple(dict.fromkeys(required)),
+            references=tuple(dict.fromkeys([*blobs, *((child, "child") for child in manifest.children)])),
+        )
+
+    async def _missing(self, repository: str, reference: str) -> ManifestUnknown | NameUnknown:
+        if await self._rows.repository_exists(repository):
+            return ManifestUnknown("this repository has no such manifest", {"reference": reference})
+        return NameUnknown("there is no such repository", {"name": repository})
+
+    def _refuse_when_off(self) -> None:
+        if not self._deletion:
+            raise Unsupported("deletion is switched off here: set storage.delete.enabled to true")

@@ -1,0 +1,1 @@
+"""Bytes: where they lie (`layout.py`), on a filesystem or in object storage."""

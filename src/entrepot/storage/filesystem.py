@@ -1,0 +1,191 @@
+"""Bytes in a directory. Every file is written once, under its final name, by the only descriptor that ever opens it
+for writing; it is named by a row only after `sync`."""
+
+import asyncio
+import errno
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from entrepot.oci.digest import Hash
+from entrepot.registry.errors import StorageError, StorageFull
+from entrepot.storage import layout
+from entrepot.storage.group_sync import GroupSync
+
+_BATCH = 1024 * 1024  # bytes handed to a thread at once: fewer hops, and hashing and receiving go on side by side
+_INLINE = 128 * 1024  # bytes: less than a thread hop costs
+_READ = 256 * 1024
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class FileStore:
+    """The byte store `filesystem`."""
+
+    name = "filesystem"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._threads = ThreadPoolExecutor(4, "files")
+        self._sync = GroupSync()
+        self._made: set[str] = set()
+
+    async def start(self) -> None:
+        """Make the directory; StorageError when that cannot be done."""
+        with _errors():
+            layout.blobs_directory(self._directory).mkdir(parents=True, exist_ok=True)
+
+    async def write(self, key: str, chunks: AsyncIterator[bytes], hashes: Sequence[Hash]) -> int:
+        """See the port. The directory entry and the bytes are durable after `sync`."""
+        with _errors():
+            descriptor = self._create(key)
+            try:
+                return await self._fill(descriptor, chunks, hashes)
+            except BaseException:
+                os.unlink(self.path(key))
+                raise
+            finally:
+                os.close(descriptor)
+
+    async def join(self, key: str, parts: Sequence[str]) -> int:
+        """See the port; by copy_file_range, which shares or copies the bytes inside the kernel."""
+        with _errors():
+            descriptor = self._create(key)
+            try:
+                loop = asyncio.get_running_loop()
+                paths = [self.path(part) for part in parts]
+                return await loop.run_in_executor(self._threads, _copy_all, descriptor, paths)
+            except BaseException:
+                os.unlink(self.path(key))
+                raise
+            finally:
+                os.close(descriptor)
+
+    async def sync(self, key: str) -> None:
+        """See the port: file, then directory; what several requests wait for is done once."""
+        with _errors():
+            await self._sync.sync(self.path(key))
+
+    async def size(self, key: str) -> int:
+        """See the port."""
+        with _errors():
+            return os.stat(self.path(key)).st_size
+
+    async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """See the port; in chunks of 256 KiB, read in a thread."""
+        loop = asyncio.get_running_loop()
+        with _errors():
+            descriptor = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            end = os.fstat(descriptor).st_size if length is None else start + length
+            while start < end:
+                with _errors():
+                    chunk = await loop.run_in_executor(
+                        self._threads, os.pread, descriptor, min(_READ, end - start), start
+                    )
+                if not chunk:
+                    return
+                start += len(chunk)
+                yield chunk
+        finally:
+            os.close(descriptor)
+
+    async def delete(self, key: str) -> None:
+        """See the port."""
+        with _errors():
+            Path(self.path(key)).unlink(missing_ok=True)
+
+    def path(self, key: str) -> str:
+        """See the port."""
+        return f"{self._directory}/{layout.file_path(key)}"
+
+    async def signed_url(self, key: str) -> str | None:
+        """See the port: files have none."""
+        return None
+
+    async def check(self) -> None:
+        """See the port."""
+        with _errors():
+            if shutil.disk_usage(self._directory).free == 0:
+                raise StorageFull("no space is left for blobs")
+
+    async def close(self) -> None:
+        """See the port."""
+        self._sync.close()
+        self._threads.shutdown()
+
+    def _create(self, key: str) -> int:
+        path = self.path(key)
+        directory = os.path.dirname(path)
+        if directory not in self._made:
+            self._make_directory(directory)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+
+    def _make_directory(self, directory: str) -> None:
+        os.makedirs(directory, exist_ok=True)
+        parent = os.open(os.path.dirname(directory), os.O_RDONLY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+        self._made.add(directory)
+
+    async def _fill(self, descriptor: int, chunks: AsyncIterator[bytes], hashes: Sequence[Hash]) -> int:
+        loop = asyncio.get_running_loop()
+        batch: list[bytes] = []
+        held = written = 0
+        job: asyncio.Future[int] | None = None
+        try:
+            async for chunk in chunks:
+                batch.append(chunk)
+                held += len(chunk)
+                if held >= _BATCH:
+                    if job is not None:
+                        written += await job
+                    job = loop.run_in_executor(self._threads, _write_and_hash, descriptor, batch, hashes)
+                    batch, held = [], 0
+        finally:
+            if job is not None:
+                written += await asyncio.shield(job)
+        if held > _INLINE:
+            return written + await loop.run_in_executor(self._threads, _write_and_hash, descriptor, batch, hashes)
+        return written + _write_and_hash(descriptor, batch, hashes)
+
+
+def _write_and_hash(descriptor: int, batch: list[bytes], hashes: Sequence[Hash]) -> int:
+    written = 0
+    for chunk in batch:
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        for running in hashes:
+            running.update(chunk)
+        written += len(chunk)
+    return written
+
+
+def _copy_all(target: int, paths: Sequence[str]) -> int:
+    total = 0
+    for path in paths:
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while copied := os.copy_file_range(source, target, 1 << 30):
+                total += copied
+        finally:
+            os.close(source)
+    return total
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """The operating system's errors as the port's."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise StorageFull("no space is left for blobs: free some, or give the registry a larger disk") from error
+        raise StorageError(f"the blob directory cannot be used: {error.strerror}") from error

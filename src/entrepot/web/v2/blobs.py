@@ -1,0 +1,106 @@
+"""e2 and e10: pulling a blob, and unlinking it."""
+
+import secrets
+from collections.abc import AsyncIterator
+
+from entrepot.oci.digest import Digest
+from entrepot.registry.blobs import Blobs
+from entrepot.registry.ports import Bytes, Caller, StoredBlob
+from entrepot.web.message import Answer, Headers, Request
+from entrepot.web.v2.errors import refusal
+from entrepot.web.v2.ranges import Unsatisfiable, download_spans
+
+_TYPE = (b"content-type", b"application/octet-stream")
+
+
+class BlobDoor:
+    """Blobs over HTTP."""
+
+    def __init__(self, blobs: Blobs, store: Bytes) -> None:
+        self._blobs = blobs
+        self._store = store
+
+    async def get(self, request: Request, name: str, digest: Digest) -> Answer:
+        """GET and HEAD; with Range, If-Range and If-None-Match (RFC 9110 §13, §14)."""
+        blob = await self._blobs.find(name, digest)
+        headers = blob_headers(blob.digest)
+        etag = f'"{blob.digest}"'
+        if matches(request.header(b"if-none-match"), blob.digest):
+            return Answer(304, headers)
+        condition = request.header(b"if-range")
+        wanted = request.header(b"range") if condition in (None, etag) else None
+        try:
+            spans = download_spans(wanted, blob.size)
+        except Unsatisfiable:
+            return _unsatisfiable(blob)
+        if request.method == "HEAD":
+            return Answer(200, [*headers, _TYPE], length=blob.size)
+        url = await self._store.signed_url(blob.key)
+        if url is not None:
+            return Answer(307, [*headers, (b"location", url.encode())])
+        if spans is None:
+            return self._part(blob, 200, [*headers, _TYPE], 0, blob.size)
+        if len(spans) == 1:
+            first, length = spans[0]
+            content_range = f"bytes {first}-{first + length - 1}/{blob.size}".encode()
+            return self._part(blob, 206, [*headers, _TYPE, (b"content-range", content_range)], first, length)
+        return self._several(blob, headers, spans)
+
+    async def delete(self, name: str, digest: Digest, caller: Caller) -> Answer:
+        """DELETE: 202 when this repository's link has ended."""
+        await self._blobs.delete(name, digest, caller)
+        return Answer(202)
+
+    def _part(self, blob: StoredBlob, status: int, headers: Headers, first: int, length: int) -> Answer:
+        path = self._store.path(blob.key)
+        if path is not None:
+            return Answer(status, headers, file=(path, first, length))
+        return Answer(status, headers, stream=self._store.read(blob.key, first, length), length=length)
+
+    def _several(self, blob: StoredBlob, headers: Headers, spans: list[tuple[int, int]]) -> Answer:
+        """multipart/byteranges (RFC 9110 §14.6), which lazy snapshotters ask for."""
+        boundary = secrets.token_hex(16)
+        heads = [
+            f"\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n"
+            f"Content-Range: bytes {first}-{first + length - 1}/{blob.size}\r\n\r\n".encode()
+            for first, length in spans
+        ]
+        tail = f"\r\n--{boundary}--\r\n".encode()
+
+        async def parts() -> AsyncIterator[bytes]:
+            for head, (first, length) in zip(heads, spans, strict=True):
+                yield head
+                async for chunk in self._store.read(blob.key, first, length):
+                    yield chunk
+            yield tail
+
+        total = sum(map(len, heads)) + sum(length for _, length in spans) + len(tail)
+        kind = (b"content-type", f"multipart/byteranges; boundary={boundary}".encode())
+        return Answer(206, [*headers, kind], stream=parts(), length=total)
+
+
+def blob_headers(digest: str) -> Headers:
+    """What every answer about a blob says."""
+    return [
+        (b"docker-content-digest", digest.encode()),
+        (b"etag", f'"{digest}"'.encode()),
+        (b"accept-ranges", b"bytes"),
+        (b"cache-control", b"max-age=31536000"),
+    ]
+
+
+def matches(header: str | None, digest: str) -> bool:
+    """If-None-Match, with the digest quoted, weak or bare (Docker's cache sends it bare)."""
+    if header is None:
+        return False
+    tags = {tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")}
+    return digest in tags or "*" in tags
+
+
+def _unsatisfiable(blob: StoredBlob) -> Answer:
+    return refusal(
+        416,
+        "SIZE_INVALID",
+        f"no byte of that range is there: the blob has {blob.size} bytes",
+        headers=[(b"content-range", f"bytes */{blob.size}".encode()), (b"accept-ranges", b"bytes")],
+    )

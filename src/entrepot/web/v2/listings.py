@@ -1,0 +1,65 @@
+"""e8, e12 and `_catalog`: lists over HTTP.
+
+Tags and repositories are answered byte for byte as docker-registry does: compact JSON, a newline at its end.
+"""
+
+import json
+from urllib.parse import quote
+
+from entrepot.oci.digest import Digest
+from entrepot.oci.mediatype import OCI_INDEX
+from entrepot.registry.errors import PageInvalid
+from entrepot.registry.listings import MAX_PAGE, Listings
+from entrepot.web.message import Answer, Headers, Request
+from entrepot.web.v2.parse import page_from
+
+_JSON = (b"content-type", b"application/json")
+
+
+class ListingDoor:
+    """Tags, repositories, referrers."""
+
+    def __init__(self, listings: Listings) -> None:
+        self._listings = listings
+
+    async def tags(self, request: Request, name: str) -> Answer:
+        """`tags/list` in byte order."""
+        last, count = page_from(request)
+        page = await self._listings.tags(name, last, count)
+        body = _compact({"name": name, "tags": page.names})
+        return Answer(200, [_JSON, *_next(f"/v2/{name}/tags/list", page.names, page.more, count)], body)
+
+    async def catalog(self, request: Request) -> Answer:
+        """`_catalog` in byte order."""
+        last, count = page_from(request)
+        page = await self._listings.repositories(last, count)
+        body = _compact({"repositories": page.names})
+        return Answer(200, [_JSON, *_next("/v2/_catalog", page.names, page.more, count)], body)
+
+    async def referrers(self, request: Request, name: str, digest: Digest) -> Answer:
+        """An index of the manifests that name this digest as their subject; empty for what is not here."""
+        artifact_type = request.query.one("artifactType") or None
+        after = request.query.one("after") or "0"
+        if not after.isascii() or not after.isdigit() or len(after) > 18:
+            raise PageInvalid("after must be the number that the Link header gave")
+        found = await self._listings.referrers(name, digest, artifact_type, int(after))
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found.descriptors}
+        headers: Headers = [(b"content-type", OCI_INDEX.encode())]
+        if artifact_type is not None:
+            headers.append((b"oci-filters-applied", b"artifactType"))
+        if found.next_after is not None:
+            kind = f"artifactType={quote(artifact_type, safe='')}&" if artifact_type else ""
+            link = f'</v2/{name}/referrers/{digest}?{kind}after={found.next_after}>; rel="next"'
+            headers.append((b"link", link.encode()))
+        return Answer(200, headers, json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def _compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def _next(path: str, names: list[str], more: bool, count: int | None) -> Headers:
+    if not more or not names:
+        return []
+    limit = MAX_PAGE if count is None else min(count, MAX_PAGE)
+    return [(b"link", f'<{path}?last={quote(names[-1], safe="")}&n={limit}>; rel="next"'.encode())]

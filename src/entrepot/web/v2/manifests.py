@@ -1,0 +1,91 @@
+"""e3, e7, e9: manifests over HTTP."""
+
+from entrepot.oci.digest import Digest
+from entrepot.oci.manifest import MAX_SIZE
+from entrepot.registry.errors import BodyInterrupted, ManifestInvalid, ManifestTooLarge, TagInvalid
+from entrepot.registry.manifests import Manifests
+from entrepot.registry.ports import Caller, StoredManifest
+from entrepot.web.message import Answer, Headers, Request
+from entrepot.web.v2.blobs import matches
+from entrepot.web.v2.errors import refusal
+from entrepot.web.v2.parse import reference_from, tag_from
+
+_MOST_TAGS = 100  # of one PUT; the specification asks for at least 10
+
+
+class ManifestDoor:
+    """Manifests and tags."""
+
+    def __init__(self, manifests: Manifests) -> None:
+        self._manifests = manifests
+
+    async def get(self, request: Request, name: str, reference: str) -> Answer:
+        """GET and HEAD by tag or digest. Accept is advice: what was pushed is what is answered."""
+        wanted = reference_from(reference)
+        found = await self._manifests.find(name, str(wanted))
+        headers = manifest_headers(found, by_tag=isinstance(wanted, str))
+        if matches(request.header(b"if-none-match"), found.digest):
+            return Answer(304, headers[1:])
+        return Answer(200, headers, found.content)
+
+    async def put(self, request: Request, name: str, reference: str, caller: Caller) -> Answer:
+        """PUT by tag, or by digest with any number of `?tag=`."""
+        wanted = reference_from(reference)
+        tags = [tag_from(tag) for tag in request.query.all("tag")]
+        if len(tags) > _MOST_TAGS:
+            return refusal(414, "MANIFEST_INVALID", f"at most {_MOST_TAGS} tags can be given at once, not {len(tags)}")
+        if isinstance(wanted, str):
+            if tags:
+                raise TagInvalid("?tag= goes with a push by digest")
+            digest, moved = None, (wanted,)
+        else:
+            digest, moved = wanted, tuple(dict.fromkeys(tags))
+        content = await _body(request)
+        pushed = await self._manifests.push(name, content, request.header(b"content-type"), digest, moved, caller)
+        headers: Headers = [
+            (b"location", f"/v2/{name}/manifests/{pushed.digest}".encode()),
+            (b"docker-content-digest", pushed.digest.encode()),
+        ]
+        if pushed.subject is not None:
+            headers.append((b"oci-subject", pushed.subject.encode()))
+        if digest is not None:
+            headers.extend((b"oci-tag", tag.encode()) for tag in pushed.tags)
+        return Answer(201, headers)
+
+    async def delete(self, name: str, reference: str, caller: Caller) -> Answer:
+        """DELETE by tag takes the tag; by digest the manifest and its tags."""
+        wanted = reference_from(reference)
+        if isinstance(wanted, Digest):
+            await self._manifests.delete(name, wanted, caller)
+        else:
+            await self._manifests.delete_tag(name, wanted, caller)
+        return Answer(202)
+
+
+def manifest_headers(manifest: StoredManifest, *, by_tag: bool) -> Headers:
+    """What every answer about a manifest says; the type comes first and bare, without parameters."""
+    return [
+        (b"content-type", manifest.media_type.encode()),
+        (b"docker-content-digest", manifest.digest.encode()),
+        (b"etag", f'"{manifest.digest}"'.encode()),
+        (b"cache-control", b"no-cache" if by_tag else b"max-age=31536000"),
+    ]
+
+
+async def _body(request: Request) -> bytes:
+    length = request.content_length()
+    if length is not None and length > MAX_SIZE:
+        raise ManifestTooLarge(f"a manifest has at most {MAX_SIZE} bytes, this one has {length}")
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.chunks():
+            parts.append(chunk)
+            size += len(chunk)
+            if size > MAX_SIZE:
+                raise ManifestTooLarge(f"a manifest has at most {MAX_SIZE} bytes")
+    except BodyInterrupted as reason:
+        if reason.timed_out:
+            raise ManifestInvalid("the manifest was not sent to its end") from None
+        raise
+    return b"".join(parts)
