@@ -1,0 +1,42 @@
+"""Every path, drawn.
+
+On a filesystem, under the data directory:
+
+    DATA/
+    ├── entrepot.db          rows (SQLite), with -wal and -shm beside it
+    ├── entrepot.lock        held around each write transaction
+    └── blobs/
+        └── 01a207/          the first 24 bits of the key: milliseconds >> 24, a new directory every 4.66 hours
+            └── 01a2071ee2767c47bff638c8386a91b8-5f3a90c2d1
+
+What is written at the same time lies in the same directory, so one directory sync serves many files.
+
+In object storage, under the prefix (empty, or `registry/` and the like), where directories mean nothing:
+
+    PREFIX
+    ├── blobs/
+    │   └── 01a2071ee2767c47bff638c8386a91b8-5f3a90c2d1
+    └── absent               never written: a check asks for it and wants to hear that it is not there
+"""
+
+from pathlib import Path
+
+
+def blobs_directory(data: Path) -> Path:
+    """Where a data directory keeps its blobs."""
+    return data / "blobs"
+
+
+def file_path(key: str) -> str:
+    """A key's path below the data directory."""
+    return f"blobs/{key[:6]}/{key}"
+
+
+def object_path(prefix: str, key: str) -> str:
+    """A key's path in a bucket."""
+    return f"{prefix}blobs/{key}"
+
+
+def absent_object_path(prefix: str) -> str:
+    """The path in a bucket where nothing ever is."""
+    return f"{prefix}absent"
