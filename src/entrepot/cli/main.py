@@ -1,0 +1,24 @@
+"""`entrepot`: the group of all commands."""
+
+import click
+
+from entrepot import __version__
+from entrepot.cli.config import config
+from entrepot.cli.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """A container registry: docker push to it, docker pull from it.
+
+    \b
+    Start one on this machine, with its data in ./data, and push to it:
+      entrepot serve --open
+      docker tag hello-web-server localhost:5000/hello-web-server:v1.0
+      docker push localhost:5000/hello-web-server:v1.0
+    """
+
+
+cli.add_command(serve)
+cli.add_command(config)

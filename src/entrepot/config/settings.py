@@ -1,0 +1,252 @@
+"""The tree of settings: each key is one line here, with its default, its help and its kind.
+
+A key is the path of attributes, as `http.tls.certificate`; SETTINGS lists all keys in this order.
+"""
+# ruff: noqa: RUF009 -- the calls in the dataclasses are `_one` and `_many`, which return a dataclasses.field
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any, TypeVar
+
+from entrepot.config import kinds
+from entrepot.config.kinds import Address, Kind
+
+T = TypeVar("T")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message is one line that names the key and where it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of one key. `many`: its value is a list of `kind`; `default` is written as a value would be."""
+
+    kind: Kind[Any]
+    help: str
+    default: str
+    many: bool = False
+    flag: str | None = None
+    path: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it: that of `storage.s3.bucket` is ENTREPOT_STORAGE__S3__BUCKET."""
+        return "ENTREPOT_" + self.path.upper().replace(".", "__")
+
+    @property
+    def form(self) -> str:
+        """What a value must be."""
+        return f'a list such as ["A", "B"], each {self.kind.form}' if self.many else self.kind.form
+
+    def write(self, value: Any) -> str:
+        """The value as it may be shown to people: secrets are masked."""
+        if self.many:
+            return "[" + ", ".join(f'"{self.kind.write(item)}"' for item in value) + "]"
+        return self.kind.write(value)
+
+
+def _one(kind: Kind[T], default: T, text: str, *, flag: str | None = None, described: str | None = None) -> T:
+    """A field with one value; `described` stands for a default that differs from machine to machine."""
+    shown = kind.write(default) if described is None else described
+    return field(default=default, repr=not kind.secret, metadata={"setting": Setting(kind, text, shown, flag=flag)})
+
+
+def _many(kind: Kind[T], text: str) -> tuple[T, ...]:
+    """A field with a list of values, by default none."""
+    return field(default=(), metadata={"setting": Setting(kind, text, "[]", many=True)})
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS on the listening port, when both files are named."""
+
+    certificate: Path | None = _one(kinds.OPTIONAL_PATH, None, "File with the certificate and its chain, PEM.")
+    key: Path | None = _one(kinds.OPTIONAL_PATH, None, "File with the certificate's private key, PEM.")
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """The HTTP server."""
+
+    listen: Address = _one(
+        kinds.LISTEN,
+        Address("127.0.0.1", 5000),
+        "Where to listen. Port 0 takes any free one; the line printed when ready names it.",
+        flag="--listen",
+    )
+    public_url: str = _one(
+        kinds.ORIGIN, "", "How clients reach this registry, where that differs from what their requests say."
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _many(
+        kinds.NETWORK, "Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed."
+    )
+    hosts: tuple[str, ...] = _many(
+        kinds.HOST,
+        "Names by which an open registry on loopback may be asked besides `localhost` and loopback addresses:"
+        " any other name is refused, so that no web page can reach it through a name of its own.",
+    )
+    tls: Tls = Tls()
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Deletion."""
+
+    enabled: bool = _one(kinds.BOOLEAN, True, "Whether tags, manifests and blobs can be deleted.")
+
+
+@dataclass(frozen=True, slots=True)
+class S3:
+    """Object storage that speaks the S3 protocol; used when `storage.backend` is `s3`."""
+
+    bucket: str = _one(kinds.TEXT, "", "The bucket; it must exist.")
+    region: str = _one(kinds.TEXT, "us-east-1", "The bucket's region.")
+    endpoint: str = _one(kinds.ORIGIN, "", "The server's address; empty for Amazon's.")
+    access_key_id: str = _one(
+        kinds.TEXT, "", "The access key. Without one, the credentials that the machine or the environment has."
+    )
+    secret_access_key: str = _one(kinds.SECRET, "", "The access key's secret.")
+    prefix: str = _one(kinds.TEXT, "", "Put in front of the name of every object.")
+    redirect: bool = _one(
+        kinds.BOOLEAN, False, "Whether a blob's GET is answered by a redirect to a signed URL of the object storage."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where the bytes of blobs are kept."""
+
+    backend: str = _one(
+        kinds.choice("filesystem", "s3"), "filesystem", "Files in `data_dir`, or objects in S3-compatible storage."
+    )
+    delete: Delete = Delete()
+    s3: S3 = S3()
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Where repositories, tags and manifests are kept."""
+
+    url: str = _one(kinds.DATABASE, "", "A PostgreSQL database; empty for SQLite in `data_dir`.")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifests:
+    """What a pushed manifest must satisfy."""
+
+    missing: str = _one(
+        kinds.choice("refuse", "accept"),
+        "refuse",
+        "Whether a manifest is accepted that names a config or layers which its repository does not have.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Unfinished uploads."""
+
+    lifetime: int = _one(
+        kinds.WHOLE_DURATION, 7 * 86400, "How long after its last byte an unfinished upload can be resumed."
+    )
+    idle_timeout: float = _one(
+        kinds.DURATION, 60.0, "How long a request body may send no byte before it is cut; the upload can be resumed."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What is written to standard error."""
+
+    level: str = _one(kinds.choice("debug", "info", "warning", "error"), "info", "The least important line written.")
+    format: str = _one(kinds.choice("json", "text"), "json", "One JSON object a line, or text for people.")
+    access: bool = _one(kinds.BOOLEAN, True, "Whether each request is written.")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one registry. `Settings()` is what runs when nothing is configured."""
+
+    data_dir: Path = _one(
+        kinds.PATH, Path("data"), "Directory of the database and, on the filesystem, of all blobs.", flag="--data-dir"
+    )
+    workers: int = _one(
+        kinds.COUNT,
+        min(2, os.cpu_count() or 1),
+        "Processes that answer requests.",
+        flag="--workers",
+        described="2, on one processor 1",
+    )
+    open: bool = _one(
+        kinds.BOOLEAN, False, "No accounts: whoever reaches the registry may push and pull.", flag="--open"
+    )
+    open_to_network: bool = _one(
+        kinds.BOOLEAN, False, "Whether `open` is meant for other machines too.", flag="--open-to-network"
+    )
+    http: Http = Http()
+    storage: Storage = Storage()
+    database: Database = Database()
+    manifests: Manifests = Manifests()
+    uploads: Uploads = Uploads()
+    log: Log = Log()
+
+
+def _walk(section: Any, prefix: str) -> Iterator[Setting]:
+    for each in fields(section):
+        path = prefix + each.name
+        if is_dataclass(each.type):
+            yield from _walk(each.type, path + ".")
+        else:
+            known: Setting = each.metadata["setting"]
+            yield replace(known, path=path)
+
+
+SETTINGS: Mapping[str, Setting] = {setting.path: setting for setting in _walk(Settings, "")}
+"""Every key, in the order of the tree."""
+
+SECTIONS = frozenset(path[:end] for path in SETTINGS for end, character in enumerate(path) if character == ".")
+"""Every path that holds keys, as `http` and `http.tls`."""
+
+
+def value_of(settings: Settings, path: str) -> object:
+    """The value of a key."""
+    value: object = settings
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def assemble(values: Mapping[str, object], section: Any = Settings, prefix: str = "") -> Any:
+    """The tree with these values, by key, and defaults everywhere else."""
+    chosen: dict[str, object] = {}
+    for each in fields(section):
+        path = prefix + each.name
+        if is_dataclass(each.type):
+            chosen[each.name] = assemble(values, each.type, path + ".")
+        elif path in values:
+            chosen[each.name] = values[path]
+    return section(**chosen)
+
+
+def contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    """What cannot be true together, as (key, what is wrong with it)."""
+    tls, s3 = settings.http.tls, settings.storage.s3
+    if tls.certificate is not None and tls.key is None:
+        yield "http.tls.certificate", "needs http.tls.key as well"
+    if tls.key is not None and tls.certificate is None:
+        yield "http.tls.key", "needs http.tls.certificate as well"
+    if settings.storage.backend == "s3" and not s3.bucket:
+        yield "storage.backend", "is s3, which needs storage.s3.bucket"
+    if s3.access_key_id and not s3.secret_access_key:
+        yield "storage.s3.access_key_id", "needs storage.s3.secret_access_key as well"
+    if s3.secret_access_key and not s3.access_key_id:
+        yield "storage.s3.secret_access_key", "needs storage.s3.access_key_id as well"
+    if settings.open and not settings.open_to_network and not settings.http.listen.loopback:
+        yield (
+            "http.listen",
+            f"is {settings.http.listen}, where other machines reach it, and open lets all of them push:"
+            " type --open-to-network as well if that is meant, or listen on 127.0.0.1",
+        )
