@@ -40,3 +40,13 @@ def object_path(prefix: str, key: str) -> str:
 def absent_object_path(prefix: str) -> str:
     """The path in a bucket where nothing ever is."""
     return f"{prefix}absent"
+
+
+def database_file(data: Path) -> Path:
+    """SQLite's file."""
+    return data / "entrepot.db"
+
+
+def lock_file(data: Path) -> Path:
+    """The file that workers lock around a write transaction."""
+    return data / "entrepot.lock"

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from entrepot.registry.errors import BodyInterrupted
@@ -34,6 +34,16 @@ class Answer:
         if self.length is not None:
             return self.length
         return self.file[2] if self.file is not None else len(self.body)
+
+
+class Conditions(Protocol):
+    """What a pull looks at besides its path."""
+
+    method: str
+
+    def header(self, name: bytes) -> str | None:
+        """The value of a header (name in lower case)."""
+        ...
 
 
 class Request:
@@ -87,11 +97,6 @@ class Request:
                     watch.reschedule(loop.time() + self._idle)
         except TimeoutError:
             raise BodyInterrupted(timed_out=True) from None
-
-    async def disconnected(self) -> None:
-        """Return when the client has gone away."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
 
 class Query:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from entrepot.oci.digest import Digest
 from entrepot.registry.blobs import Blobs
 from entrepot.registry.ports import Bytes, Caller, StoredBlob
-from entrepot.web.message import Answer, Headers, Request
+from entrepot.web.message import Answer, Conditions, Headers
 from entrepot.web.v2.errors import refusal
 from entrepot.web.v2.ranges import Unsatisfiable, download_spans
 
@@ -20,7 +20,7 @@ class BlobDoor:
         self._blobs = blobs
         self._store = store
 
-    async def get(self, request: Request, name: str, digest: Digest) -> Answer:
+    async def get(self, request: Conditions, name: str, digest: Digest) -> Answer:
         """GET and HEAD; with Range, If-Range and If-None-Match (RFC 9110 §13, §14)."""
         blob = await self._blobs.find(name, digest)
         headers = blob_headers(blob.digest)

@@ -5,7 +5,7 @@ from entrepot.oci.manifest import MAX_SIZE
 from entrepot.registry.errors import BodyInterrupted, ManifestInvalid, ManifestTooLarge, TagInvalid
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import Caller, StoredManifest
-from entrepot.web.message import Answer, Headers, Request
+from entrepot.web.message import Answer, Conditions, Headers, Request
 from entrepot.web.v2.blobs import matches
 from entrepot.web.v2.errors import refusal
 from entrepot.web.v2.parse import reference_from, tag_from
@@ -19,7 +19,7 @@ class ManifestDoor:
     def __init__(self, manifests: Manifests) -> None:
         self._manifests = manifests
 
-    async def get(self, request: Request, name: str, reference: str) -> Answer:
+    async def get(self, request: Conditions, name: str, reference: str) -> Answer:
         """GET and HEAD by tag or digest. Accept is advice: what was pushed is what is answered."""
         wanted = reference_from(reference)
         found = await self._manifests.find(name, str(wanted))

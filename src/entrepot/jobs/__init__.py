@@ -1,0 +1,1 @@
+"""Work in the background: one module a job, `runner.py` repeats them."""

@@ -1,0 +1,42 @@
+"""Repeats jobs until the server stops. Every worker may run every job: each is idempotent and takes small steps."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from entrepot.registry.errors import RegistryError
+
+_log = structlog.get_logger()
+
+
+class Job(NamedTuple):
+    """Something to repeat: `run` does what is due and returns how much it did."""
+
+    name: str
+    seconds: float
+    run: Callable[[], Awaitable[int]]
+
+
+async def repeat(jobs: Sequence[Job]) -> None:
+    """Run each job again and again; ends only by cancellation."""
+    async with asyncio.TaskGroup() as group:
+        for job in jobs:
+            group.create_task(_repeat(job))
+
+
+async def _repeat(job: Job) -> None:
+    while True:
+        await asyncio.sleep(job.seconds * random.uniform(0.8, 1.2))  # noqa: S311 - so that workers do not march in step
+        try:
+            done = await job.run()
+        except RegistryError as error:
+            _log.warning("job failed, will try again", job=job.name, error=error.message)
+            continue
+        except Exception:
+            _log.exception("job failed, will try again", job=job.name)
+            continue
+        if done:
+            _log.debug("job done", job=job.name, count=done)

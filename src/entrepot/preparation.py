@@ -1,0 +1,132 @@
+"""What must be right before the first worker starts. Each thing that is not is one line that says what to do."""
+
+import os
+import socket
+import sys
+import traceback
+from ipaddress import ip_address
+
+from entrepot.config import Settings
+from entrepot.registry.errors import RegistryError
+from entrepot.storage import layout
+
+_BACKLOG = 2048
+
+
+class NotReady(Exception):
+    """The server cannot start; the message is the one line."""
+
+
+def prepare(settings: Settings) -> list[socket.socket]:
+    """Check the data directory and the certificate, migrate the database, and bind a socket for each worker."""
+    _check_directory(settings)
+    _check_certificate(settings)
+    sockets = _bind(settings)
+    _apart(settings)
+    return sockets
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address to listen on."""
+    if host in ("localhost", "ip6-localhost"):
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_directory(settings: Settings) -> None:
+    directory = settings.data_dir
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except PermissionError:
+        raise NotReady(
+            f"the data directory {directory} cannot be written by user {os.getuid()}:"
+            f" run `chown -R {os.getuid()}:{os.getgid()} {directory.absolute()}` as root"
+        ) from None
+    except OSError as error:
+        raise NotReady(f"the data directory {directory} cannot be used: {error.strerror}") from None
+
+
+def _check_certificate(settings: Settings) -> None:
+    tls = settings.http.tls
+    if tls.certificate is None or tls.key is None:
+        return
+    from entrepot.web.protocol import tls_context
+
+    try:
+        tls_context(str(tls.certificate), str(tls.key))
+    except OSError as error:
+        raise NotReady(f"the certificate {tls.certificate} with the key {tls.key} cannot be used: {error}") from None
+
+
+def _bind(settings: Settings) -> list[socket.socket]:
+    """One SO_REUSEPORT socket a worker: the kernel spreads connections evenly over them, not over one shared socket."""
+    host, port = settings.http.listen.host.strip("[]"), settings.http.listen.port
+    sockets: list[socket.socket] = []
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        _refuse_taken(family, address)
+        for _ in range(settings.workers):
+            listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+            listener.setblocking(False)
+            sockets.append(listener)
+            address = listener.getsockname()
+    except OSError as error:
+        raise NotReady(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return sockets
+
+
+def _refuse_taken(family: int, address: object) -> None:
+    """SO_REUSEPORT would let a second server of the same user share the port without a word."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+
+
+def _apart(settings: Settings) -> None:
+    """Migrate in a process of its own, so that no connection, thread or library of it reaches the workers."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            migrate(settings)
+            status = 0
+        except RegistryError as error:
+            print(f"entrepot: {error.message}", file=sys.stderr)  # noqa: T201
+        except Exception as error:
+            if settings.log.level == "debug":
+                traceback.print_exc()
+            print(f"entrepot: the database cannot be prepared: {error}".splitlines()[0], file=sys.stderr)  # noqa: T201
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if status:
+        raise NotReady("stopped, as the database is not ready")
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database up to this version of the program, if it is not."""
+    if settings.database.url:
+        from entrepot.database.version import postgres_is_current
+
+        if not postgres_is_current(settings.database.url):
+            from entrepot.database.migrate import migrate_postgres
+
+            migrate_postgres(settings.database.url)
+        return
+    from entrepot.database.version import sqlite_is_current
+
+    path = layout.database_file(settings.data_dir)
+    if not sqlite_is_current(path):
+        from entrepot.database.migrate import migrate_sqlite
+
+        migrate_sqlite(path)

@@ -1,0 +1,163 @@
+"""The composition root: the only place that knows everything. `serve` is what `entrepot serve` calls."""
+
+import asyncio
+import socket
+import sys
+from contextlib import AsyncExitStack
+
+
+from entrepot.config import Settings
+from entrepot.database.blobs import DatabaseBlobs
+from entrepot.database.cache import ReadCache
+from entrepot.database.engine import Engine
+from entrepot.database.manifests import DatabaseManifests
+from entrepot.database.uploads import DatabaseUploads
+from entrepot.jobs.runner import Job, repeat
+from entrepot.jobs.uploads import UploadCleaning
+from entrepot.logs import configure_logs
+from entrepot.preparation import NotReady, is_loopback, prepare
+from entrepot.registry.blobs import Blobs
+from entrepot.registry.listings import Listings
+from entrepot.registry.manifests import Manifests
+from entrepot.registry.ports import Bytes
+from entrepot.registry.uploads import Uploads
+from entrepot.storage import layout
+from entrepot.supervisor import Lifeline, supervise
+from entrepot.web.access_log import AccessLog
+from entrepot.web.app import App
+from entrepot.web.fast_door import FastDoor
+from entrepot.web.guard import Guard
+from entrepot.web.listener import listen
+from entrepot.web.metrics import Metrics
+from entrepot.web.observer import Observer
+from entrepot.web.operations import Operations
+from entrepot.web.v2.blobs import BlobDoor
+from entrepot.web.v2.door import V2
+from entrepot.web.v2.listings import ListingDoor
+from entrepot.web.v2.manifests import ManifestDoor
+from entrepot.web.v2.uploads import UploadDoor
+
+_EXPIRE_SECONDS = 300
+_TRASH_SECONDS = 15
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    configure_logs(settings.log.level, as_json=settings.log.format == "json")
+    try:
+        sockets = prepare(settings)
+    except NotReady as error:
+        print(f"entrepot: {error}", file=sys.stderr)  # noqa: T201 - the one line for whoever typed the command
+        return 1
+    metrics = Metrics(settings.workers)
+
+    def work(worker: int, socket: socket.socket, lifeline: Lifeline) -> None:
+        metrics.use(worker)
+        asyncio.run(_work(settings, metrics, socket, lifeline))
+
+    return supervise(sockets, work, _address(settings, sockets[0]))
+
+
+def _address(settings: Settings, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if settings.http.tls.certificate else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+async def _work(settings: Settings, metrics: Metrics, listener: socket.socket, lifeline: Lifeline) -> None:
+    """One worker, from its first connection to the database to its last answer."""
+    async with AsyncExitStack() as stack:
+        engine = database(settings)
+        stack.push_async_callback(engine.close)
+        store = await byte_store(settings)
+        stack.push_async_callback(store.close)
+        log = AccessLog(sys.stderr.fileno(), as_json=settings.log.format == "json") if settings.log.access else None
+        if log is not None:
+            stack.callback(log.close)
+        observer = Observer(metrics, log)
+        guard = Guard(
+            loopback=is_loopback(settings.http.listen.host),
+            hosts=settings.http.hosts,
+            public_url=settings.http.public_url or None,
+            trusted_proxies=[str(proxy) for proxy in settings.http.trusted_proxies],
+        )
+        uploads = DatabaseUploads(engine)
+        app, fast_door = _doors(settings, engine, store, uploads, guard, observer)
+        cleaning = UploadCleaning(uploads, {store.name: store})
+        jobs = asyncio.create_task(
+            repeat(
+                [
+                    Job("expire uploads", _EXPIRE_SECONDS, cleaning.expire),
+                    Job("empty trash", _TRASH_SECONDS, cleaning.empty_trash),
+                ]
+            )
+        )
+        tls = settings.http.tls
+        certificate = (str(tls.certificate), str(tls.key)) if tls.certificate else None
+        direct = fast_door if isinstance(engine.changed(), bool) and certificate is None else None
+        await listen(app, direct, listener, certificate, lifeline)
+        jobs.cancel()
+        await asyncio.gather(jobs, return_exceptions=True)
+
+
+def _doors(
+    settings: Settings, engine: Engine, store: Bytes, uploads: DatabaseUploads, guard: Guard, observer: Observer
+) -> tuple[App, FastDoor]:
+    cache = ReadCache(engine)
+    blob_rows = DatabaseBlobs(engine, cache)
+    manifest_rows = DatabaseManifests(engine, cache)
+    deletion = settings.storage.delete.enabled
+    accept_missing = settings.manifests.missing == "accept"
+    blob_door = BlobDoor(Blobs(blob_rows, deletion=deletion), store)
+    manifest_door = ManifestDoor(Manifests(manifest_rows, deletion=deletion, accept_missing=accept_missing))
+    upload_door = UploadDoor(Uploads(uploads, blob_rows, store, settings.uploads.lifetime))
+    v2 = V2(blob_door, upload_door, manifest_door, ListingDoor(Listings(manifest_rows)))
+
+    async def database_answers() -> None:
+        await engine.read("SELECT 1")
+
+    operations = Operations(observer, [("database", database_answers), ("blobs", store.check)])
+    app = App(
+        v2,
+        operations,
+        guard,
+        observer,
+        idle_timeout=settings.uploads.idle_timeout,
+        public_url=settings.http.public_url or None,
+    )
+    return app, FastDoor(manifest_door, blob_door, guard, observer)
+
+
+def database(settings: Settings) -> Engine:
+    """The engine that the settings name; drivers are loaded only when they are used."""
+    if settings.database.url:
+        from entrepot.database.postgres import PostgresEngine
+
+        return PostgresEngine(settings.database.url)
+    from entrepot.database.sqlite import SqliteEngine
+
+    return SqliteEngine(
+        layout.database_file(settings.data_dir), layout.lock_file(settings.data_dir)
+    )
+
+
+async def byte_store(settings: Settings) -> Bytes:
+    """The byte store that the settings name."""
+    if settings.storage.backend == "s3":
+        from entrepot.storage.objects import ObjectStore
+
+        s3 = settings.storage.s3
+        return ObjectStore(
+            bucket=s3.bucket,
+            region=s3.region,
+            endpoint=s3.endpoint or None,
+            access_key_id=s3.access_key_id or None,
+            secret_access_key=s3.secret_access_key or None,
+            prefix=s3.prefix,
+            redirect=s3.redirect,
+        )
+    from entrepot.storage.filesystem import FileStore
+
+    store = FileStore(settings.data_dir)
+    await store.start()
+    return store

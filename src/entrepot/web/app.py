@@ -1,0 +1,173 @@
+"""The onion: read the request, guard it, answer it, send the answer, tell the observer.
+
+Plain ASGI: no framework stands between a client and its bytes.
+"""
+
+from urllib.parse import urlsplit
+
+import structlog
+
+from entrepot.registry.errors import BodyInterrupted
+from entrepot.registry.ports import Caller
+from entrepot.web.guard import Guard
+from entrepot.web.message import Answer, BadRequest, Headers, Receive, Request, Scope, Send
+from entrepot.web.observer import Observer
+from entrepot.web.operations import Operations
+from entrepot.web.v2 import errors
+from entrepot.web.v2.door import V2
+
+V2_HEADERS: Headers = [
+    (b"docker-distribution-api-version", b"registry/2.0"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; sandbox"),
+]
+SENDFILE = "entrepot.sendfile"  # our ASGI extension: {"type": SENDFILE, "path", "offset", "count"} ends an answer
+_log = structlog.get_logger()
+
+
+class App:
+    """The ASGI application of one worker."""
+
+    def __init__(
+        self,
+        v2: V2,
+        operations: Operations,
+        guard: Guard,
+        observer: Observer,
+        *,
+        idle_timeout: float,
+        public_url: str | None,
+    ) -> None:
+        """`idle_timeout`: seconds that a request's body may be silent."""
+        self._v2 = v2
+        self._operations = operations
+        self._guard = guard
+        self._observer = observer
+        self._idle = idle_timeout
+        self._base = public_url.rstrip("/") if public_url else None
+        self._prefix = urlsplit(public_url).path.rstrip("/") if public_url else ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            return
+        started = self._observer.now()
+        identity = self._observer.new_id()
+        counted = _Counted(receive)
+        route, answer, address = await self._answer(scope, counted, identity)
+        if answer is None:
+            return
+        self._finish(answer, identity, is_v2=route != "operations")
+        sent = 0
+        try:
+            sent = await _send(answer, scope, send)
+        finally:
+            self._observer.answered(
+                identity,
+                address,
+                scope["method"],
+                _target(scope),
+                _header(scope, b"user-agent") or "",
+                route,
+                answer.status,
+                sent,
+                counted.bytes,
+                started,
+            )
+
+    async def _answer(self, scope: Scope, receive: "_Counted", identity: str) -> tuple[str, Answer | None, str]:
+        peer = scope["client"][0] if scope.get("client") else ""
+        address = self._guard.address(peer, _header(scope, b"x-forwarded-for"))
+        try:
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                return "other", errors.refusal(403, "DENIED", refusal, headers=[(b"connection", b"close")]), address
+            request = Request(scope, receive, self._idle)
+            if request.path in self._operations.paths:
+                return "operations", await self._operations.answer(request), address
+            route, answer = await self._v2.answer(request, Caller(None, address))
+            return route, answer, address
+        except BadRequest as error:
+            return "other", errors.refusal(400, "UNSUPPORTED", str(error), headers=[(b"connection", b"close")]), address
+        except BodyInterrupted:
+            return "other", None, address
+        except Exception:
+            _log.exception("request failed", id=identity, method=scope["method"], target=_target(scope))
+            text = f"something went wrong here; the log has it under request id {identity}"
+            return "other", errors.refusal(500, "UNKNOWN", text, headers=[(b"connection", b"close")]), address
+
+    def _refusal(self, scope: Scope) -> str | None:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) > 1 or (not hosts and scope["http_version"] == "1.1"):
+            raise BadRequest("a request names its Host once (RFC 9112 §3.2)")
+        host = hosts[0].decode("latin-1") if hosts else None
+        origin = _header(scope, b"origin")
+        return self._guard.host_refusal(host) or self._guard.origin_refusal(scope["method"], origin, host)
+
+    def _finish(self, answer: Answer, identity: str, *, is_v2: bool) -> None:
+        headers = answer.headers
+        if self._base is not None:
+            headers = [self._outside(name, value) for name, value in headers]
+        if answer.status not in (204, 304):
+            headers.append((b"content-length", str(answer.content_length()).encode()))
+        if is_v2:
+            headers.extend(V2_HEADERS)
+        headers.append((b"x-request-id", identity.encode()))
+        answer.headers = headers
+
+    def _outside(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
+        """Locations and links as they are seen from outside, by http.public_url."""
+        if name == b"location" and value.startswith(b"/"):
+            assert self._base is not None
+            return name, self._base.encode() + value
+        if name == b"link" and value.startswith(b"</"):
+            return name, b"<" + self._prefix.encode() + value[1:]
+        return name, value
+
+
+class _Counted:
+    """The request's body on its way in, counted."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.bytes = 0
+
+    async def __call__(self) -> dict[str, object]:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.bytes += len(message.get("body", b""))
+        return dict(message)
+
+
+async def _send(answer: Answer, scope: Scope, send: Send) -> int:
+    """Send an answer; returns the bytes of the body."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    if scope["method"] == "HEAD" or (answer.stream is None and answer.file is None):
+        body = b"" if scope["method"] == "HEAD" else answer.body
+        await send({"type": "http.response.body", "body": body})
+        return len(body)
+    if answer.file is not None:
+        path, offset, count = answer.file
+        await send({"type": SENDFILE, "path": path, "offset": offset, "count": count})
+        return count
+    assert answer.stream is not None
+    sent = 0
+    async for chunk in answer.stream:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        sent += len(chunk)
+    await send({"type": "http.response.body", "body": b""})
+    return sent
+
+
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    for name, value in scope["headers"]:
+        if name == wanted:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+def _target(scope: Scope) -> str:
+    query = scope["query_string"]
+    target: bytes = scope["raw_path"] + (b"?" + query if query else b"")
+    return target.decode("latin-1")

@@ -1,0 +1,94 @@
+"""Who may talk to an open registry: no web page, and through proxies only those that are trusted.
+
+A browser on the same machine can send requests to 127.0.0.1 for any page it shows, and DNS rebinding gives such a
+page an answer under its own name; so on loopback the Host must be one we know, and a change never comes from a
+foreign Origin.
+"""
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from urllib.parse import urlsplit
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost", "localhost.localdomain"})
+
+
+class Guard:
+    """The rules of one listening address."""
+
+    def __init__(
+        self, *, loopback: bool, hosts: Sequence[str], public_url: str | None, trusted_proxies: Sequence[str]
+    ) -> None:
+        """`loopback`: we listen on loopback only. `hosts`: other names that may stand in Host."""
+        self._loopback = loopback
+        self._hosts = {host.lower() for host in hosts}
+        if public_url:
+            self._hosts.add((urlsplit(public_url).hostname or "").lower())
+        self._public = _origin(public_url) if public_url else None
+        self._proxies = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
+        self._known: set[str] = set()
+
+    def host_refusal(self, host: str | None) -> str | None:
+        """Why a request for this Host is refused; None when it may come in."""
+        if not self._loopback or host is None or host in self._known:
+            return None
+        name = _hostname(host)
+        if name in self._hosts or name in _LOOPBACK_NAMES or name.endswith(".localhost") or _is_loopback(name):
+            if len(self._known) < 256:
+                self._known.add(host)
+            return None
+        return f"this registry listens on loopback and does not know the host {name[:100]!r}: add it to http.hosts"
+
+    def origin_refusal(self, method: str, origin: str | None, host: str | None) -> str | None:
+        """Why a state-changing request of this Origin is refused; None when it may come in."""
+        if method in _SAFE or origin is None:
+            return None
+        theirs = _origin(origin)
+        if theirs is not None and (theirs == self._public or (host and theirs[1] == host.lower())):
+            return None
+        return "a page of another origin may not change anything here"
+
+    def address(self, peer: str, forwarded: str | None) -> str:
+        """The client's address: the peer's, or what trusted proxies say in X-Forwarded-For, read from the right."""
+        if forwarded is None or not self._trusts(peer):
+            return peer
+        for hop in reversed([part.strip() for part in forwarded.split(",")]):
+            try:
+                ip_address(hop)
+            except ValueError:
+                return peer
+            if not self._trusts(hop):
+                return hop
+            peer = hop
+        return peer
+
+    def _trusts(self, address: str) -> bool:
+        if not self._proxies:
+            return False
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in proxy for proxy in self._proxies if proxy.version == parsed.version)
+
+
+def _hostname(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _origin(url: str) -> tuple[str, str] | None:
+    """Scheme and host[:port] of an origin; None when it is opaque or unreadable."""
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:
+        return None
+    return (parts.scheme.lower(), parts.netloc.lower()) if parts.scheme and parts.netloc else None

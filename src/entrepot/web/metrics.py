@@ -1,0 +1,117 @@
+"""What `/metrics` shows, summed over a node's workers.
+
+Each worker adds to its own row of one shared memory map, without locks; any worker reads all rows. A count in the
+request costs tens of nanoseconds. Labels are closed sets, so there is a slot for each combination; never a
+repository's name.
+"""
+
+import mmap
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+ROUTES = (
+    "ping", "catalog", "tags", "uploads", "upload", "blobs", "manifests", "referrers", "operations", "other",
+)  # fmt: skip
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other")
+STATUSES = (
+    "200", "201", "202", "204", "206", "301", "304", "307", "400", "401", "403", "404", "405", "408", "413", "414",
+    "416", "429", "431", "500", "502", "503", "507", "other",
+)  # fmt: skip
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)  # seconds
+
+_ROUTE = {name: index for index, name in enumerate(ROUTES)}
+_METHOD = {name: index for index, name in enumerate(METHODS)}
+_STATUS = {int(name): index for index, name in enumerate(STATUSES[:-1])}
+_REQUESTS = len(ROUTES) * len(METHODS) * len(STATUSES)
+_HISTOGRAM = len(BUCKETS) + 2  # one more for +Inf, one for the sum
+_DURATIONS = _REQUESTS
+_SENT = _DURATIONS + len(ROUTES) * _HISTOGRAM
+_RECEIVED = _SENT + len(ROUTES)
+_SLOTS = _RECEIVED + len(ROUTES)
+
+
+class Metrics:
+    """The shared rows. Made before the workers are forked; each then takes its row by `use`."""
+
+    def __init__(self, workers: int) -> None:
+        self._map = mmap.mmap(-1, workers * _SLOTS * 8)
+        self._all = memoryview(self._map).cast("d")
+        self._workers = workers
+        self._row = self._all[:_SLOTS]
+
+    def use(self, worker: int) -> None:
+        """Count for this worker from now on."""
+        self._row = self._all[worker * _SLOTS : (worker + 1) * _SLOTS]
+
+    def count(self, route: str, method: str, status: int, seconds: float, sent: int, received: int) -> None:
+        """One request, answered; `sent` and `received` are bytes of bodies."""
+        row = self._row
+        place = _ROUTE[route]
+        code = _STATUS.get(status, len(STATUSES) - 1)
+        verb = _METHOD.get(method, len(METHODS) - 1)
+        row[(place * len(METHODS) + verb) * len(STATUSES) + code] += 1
+        first = _DURATIONS + place * _HISTOGRAM
+        row[first + bisect_left(BUCKETS, seconds)] += 1
+        row[first + _HISTOGRAM - 1] += seconds
+        row[_SENT + place] += sent
+        row[_RECEIVED + place] += received
+
+    def exposition(self) -> bytes:
+        """The text format that Prometheus reads."""
+        registry = CollectorRegistry()
+        registry.register(_Sums([self._sum(slot) for slot in range(_SLOTS)]))
+        return generate_latest(registry)
+
+    def _sum(self, slot: int) -> float:
+        return float(sum(self._all[worker * _SLOTS + slot] for worker in range(self._workers)))
+
+
+class _Sums(Collector):
+    def __init__(self, sums: list[float]) -> None:
+        self._sums = sums
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._requests()
+        yield self._durations()
+        yield self._bytes("entrepot_http_sent_bytes", "Bytes of answers' bodies.", _SENT)
+        yield self._bytes("entrepot_http_received_bytes", "Bytes of requests' bodies.", _RECEIVED)
+
+    def _requests(self) -> Metric:
+        family = CounterMetricFamily(
+            "entrepot_http_requests", "Requests, by what they asked for.", labels=("route", "method", "status")
+        )
+        slot = 0
+        for route in ROUTES:
+            for method in METHODS:
+                for status in STATUSES:
+                    if self._sums[slot]:
+                        family.add_metric((route, method, status), self._sums[slot])
+                    slot += 1
+        return family
+
+    def _durations(self) -> Metric:
+        family = HistogramMetricFamily(
+            "entrepot_http_request_duration_seconds", "Time from the request's head to its answer.", labels=("route",)
+        )
+        for place, route in enumerate(ROUTES):
+            first = _DURATIONS + place * _HISTOGRAM
+            counts = self._sums[first : first + len(BUCKETS) + 1]
+            if not any(counts):
+                continue
+            buckets: list[tuple[str, float]] = []
+            total = 0.0
+            for bound, count in zip([*map(str, BUCKETS), "+Inf"], counts, strict=True):
+                total += count
+                buckets.append((bound, total))
+            family.add_metric((route,), buckets, self._sums[first + _HISTOGRAM - 1])
+        return family
+
+    def _bytes(self, name: str, text: str, first: int) -> Metric:
+        family = CounterMetricFamily(name, text, labels=("route",))
+        for place, route in enumerate(ROUTES):
+            family.add_metric((route,), self._sums[first + place])
+        return family

@@ -1,0 +1,261 @@
+"""The HTTP/1.1 connection: uvicorn's httptools protocol, with what a registry needs beneath it.
+
+- hot GETs and HEADs are answered in one write, before any task is made (`fast_door.py`);
+- files go out by sendfile(2), so a client that does not read costs no memory;
+- a head and a small body go out in one write;
+- a TLS hello, an endless head, a head that never ends and bad framing get an answer that says what is wrong.
+"""
+
+import asyncio
+import json
+import ssl
+from typing import Any, ClassVar
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from entrepot.web.app import SENDFILE
+from entrepot.web.fast_door import FastDoor
+
+_MAX_HEAD = 64 * 1024  # bytes of request line and headers; clients send tokens of some KiB
+_MAX_DRAIN = 64 * 1024 * 1024  # bytes of a body that is read only so that the client sees our refusal
+_HEAD_SECONDS = 60  # to send a whole head
+_TLS_HELLO = (b"\x16\x03", b"\x80")  # a TLS record, or an SSLv2-style hello
+_TLS_ON_PLAIN = "Client sent an HTTPS request to an HTTP server: use http://, or give this registry a certificate"
+
+
+class _Answered:
+    """Stands where a cycle is expected after the fast door has answered."""
+
+    response_complete = True
+    disconnected = False
+    keep_alive = True
+
+    class message_event:  # noqa: N801 - uvicorn's name
+        """Nobody waits."""
+
+        @staticmethod
+        def set() -> None:
+            """Nothing to wake."""
+
+
+_ANSWERED: Any = _Answered()
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    fast_door: ClassVar[FastDoor | None] = None
+    """Set by the worker before it listens."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head = 0
+        self._in_head = True
+        self._fresh = True
+        self._drained = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is here; it has a minute for its first head."""
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._head_timer = self.loop.call_later(_HEAD_SECONDS, self._head_took_too_long)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of any part of a request."""
+        if self._fresh:
+            self._fresh = False
+            if data.startswith(_TLS_HELLO) and self.scheme == "http":
+                self._refuse(400, "UNSUPPORTED", _TLS_ON_PLAIN)
+                return
+        if self._in_head:
+            self._head += len(data)
+            if self._head_timer is None:
+                self._head_timer = self.loop.call_later(_HEAD_SECONDS, self._head_took_too_long)
+        super().data_received(data)
+        if self._in_head and self._head > _MAX_HEAD and not self.transport.is_closing():
+            self._refuse(431, "UNSUPPORTED", f"the request's head is over {_MAX_HEAD} bytes")
+
+    def send_400_response(self, msg: str) -> None:
+        """Framing that cannot be trusted (RFC 9112 §6.3): say so and close."""
+        self._refuse(400, "UNSUPPORTED", "the request is not valid HTTP/1.1")
+
+    def on_message_begin(self) -> None:
+        """A new request."""
+        super().on_message_begin()
+        self.scope["extensions"] = {} if self.scheme == "https" else {SENDFILE: {}}
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: answer at once, or start a task."""
+        self._in_head = False
+        self._stop_head_timer()
+        if self._answered_at_once():
+            return
+        try:
+            super().on_headers_complete()
+        except (UnicodeDecodeError, httptools.HttpParserInvalidURLError):
+            self._refuse(400, "UNSUPPORTED", "the request's target is not a path")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body; after the answer it is thrown away, within limits."""
+        if self.cycle is None:
+            return
+        if self.cycle.response_complete:
+            self._drained += len(body)
+            if self._drained > _MAX_DRAIN:
+                self.transport.close()
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._in_head = True
+        self._head = 0
+        self._drained = 0
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.send = _Sender(self, cycle).send  # type: ignore[method-assign]
+        super()._start_asgi_task(cycle, app)
+
+    def _answered_at_once(self) -> bool:
+        door = self.fast_door
+        if (
+            door is None
+            or self.flow.write_paused
+            or self.pipeline
+            or (self.cycle is not None and not self.cycle.response_complete)
+            or not self.parser.should_keep_alive()
+            or self.parser.get_http_version() != "1.1"
+        ):
+            return False
+        method = self.parser.get_method()
+        if method not in (b"GET", b"HEAD"):
+            return False
+        answer = door.answer(method, self.url, self.headers, self.client)
+        if answer is None:
+            return False
+        defaults = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        self.transport.write(b"".join((STATUS_LINE[200], *defaults, *answer)))
+        self.cycle = _ANSWERED
+        self.on_response_complete()
+        return True
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        body = json.dumps({"errors": [{"code": code, "message": message}]}, separators=(",", ":")).encode() + b"\n"
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
+
+    def _head_took_too_long(self) -> None:
+        self._head_timer = None
+        if self._in_head and self._head and not self.transport.is_closing():
+            self._refuse(408, "UNSUPPORTED", "the request's head did not come to its end in time")
+        elif self._in_head and not self._head and self._fresh:
+            self.transport.close()
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class _Sender:
+    """A cycle's `send`: holds the head back until the first piece of the body, and sends files."""
+
+    __slots__ = ("_base", "_cycle", "_head", "_protocol")
+
+    def __init__(self, protocol: Protocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+        self._base = cycle.send
+        self._head: list[bytes] | None = None
+
+    async def send(self, message: Any) -> None:
+        """One ASGI message."""
+        cycle = self._cycle
+        if message["type"] == SENDFILE:
+            await self._send_file(message)
+            return
+        if not cycle.response_started and not cycle.disconnected:
+            self._hold_head(message)
+            return
+        if self._head is not None and not cycle.disconnected:
+            head, self._head = self._head, None
+            body = message.get("body", b"")
+            if not message.get("more_body", False) and len(body) <= 65536:
+                self._finish(head, body)
+                return
+            cycle.transport.write(b"".join(head))
+        await self._base(message)
+
+    def _hold_head(self, message: Any) -> None:
+        cycle = self._cycle
+        if cycle.waiting_for_100_continue:
+            cycle.keep_alive = False  # the client still holds its body; nobody can tell what it sends next
+        cycle.response_started = True
+        cycle.waiting_for_100_continue = False
+        head = [STATUS_LINE[message["status"]]]
+        cycle.chunked_encoding = False
+        for name, value in (*cycle.default_headers, *message["headers"]):
+            if name == b"content-length":
+                cycle.expected_content_length = int(value)
+            elif name == b"connection":
+                cycle.keep_alive = False
+                continue
+            head += (name, b": ", value, b"\r\n")
+        if not cycle.keep_alive:
+            head.append(b"connection: close\r\n")
+        head.append(b"\r\n")
+        self._head = head
+
+    def _finish(self, head: list[bytes], body: bytes) -> None:
+        cycle = self._cycle
+        if cycle.scope["method"] != "HEAD":
+            if len(body) != cycle.expected_content_length:
+                raise RuntimeError("the body is not as long as its Content-Length")
+            head.append(body)
+        cycle.transport.write(b"".join(head))
+        self._complete()
+
+    async def _send_file(self, message: Any) -> None:
+        cycle = self._cycle
+        if cycle.disconnected:
+            return
+        assert self._head is not None
+        with open(message["path"], "rb", buffering=0) as file:  # noqa: ASYNC230 - an open of a local file
+            cycle.transport.write(b"".join(self._head))
+            self._head = None
+            loop = self._protocol.loop
+            try:
+                sent = await loop.sendfile(cycle.transport, file, message["offset"], message["count"])
+            except (OSError, RuntimeError):
+                cycle.transport.abort()
+                return
+        if sent != message["count"]:
+            cycle.transport.abort()
+            return
+        self._complete()
+
+    def _complete(self) -> None:
+        cycle = self._cycle
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+
+
+def tls_context(certificate: str, key: str) -> ssl.SSLContext:
+    """TLS 1.2 and newer, HTTP/1.1 by ALPN: uploads and downloads are faster over it than over HTTP/2."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(certificate, key)
+    return context

@@ -1,0 +1,88 @@
+"""`/v2/` as a whole: from a request to the answer."""
+
+from entrepot.registry.errors import NameInvalid, RegistryError
+from entrepot.registry.ports import Caller
+from entrepot.web.message import Answer, BadRequest, Request
+from entrepot.web.v2 import errors
+from entrepot.web.v2.blobs import BlobDoor
+from entrepot.web.v2.listings import ListingDoor
+from entrepot.web.v2.manifests import ManifestDoor
+from entrepot.web.v2.parse import digest_from, name_from
+from entrepot.web.v2.routes import METHODS, Route, route
+from entrepot.web.v2.uploads import UploadDoor
+
+
+class V2:
+    """Every route of the specification."""
+
+    def __init__(
+        self, blobs: BlobDoor, uploads: UploadDoor, manifests: ManifestDoor, listings: ListingDoor
+    ) -> None:
+        self._blobs = blobs
+        self._uploads = uploads
+        self._manifests = manifests
+        self._listings = listings
+
+    async def answer(self, request: Request, caller: Caller) -> tuple[str, Answer]:
+        """The kind of route (for the metrics), and the answer: the specification's error form when it is a refusal."""
+        found = route(request.path)
+        if found is None:
+            return "other", errors.refusal(404, "UNSUPPORTED", "the registry has no such endpoint")
+        allowed = METHODS[found.kind]
+        if request.method not in allowed:
+            text = f"{request.method} is not a thing to do with {found.kind} here"
+            return found.kind, errors.refusal(
+                405, "UNSUPPORTED", text, headers=[(b"allow", ", ".join(allowed).encode())]
+            )
+        try:
+            return found.kind, await self._dispatch(request, found, caller)
+        except BadRequest as error:
+            return found.kind, errors.refusal(400, "UNSUPPORTED", str(error))
+        except RegistryError as error:
+            return found.kind, errors.answer(error)
+
+    async def _dispatch(self, request: Request, found: Route, caller: Caller) -> Answer:
+        if found.kind == "ping":
+            return Answer(200, [(b"content-type", b"application/json")], b"{}")
+        if found.kind == "catalog":
+            return await self._listings.catalog(request)
+        name = name_from(found.name)
+        match found.kind:
+            case "tags":
+                return await self._listings.tags(request, name)
+            case "referrers":
+                return await self._listings.referrers(request, name, digest_from(found.reference))
+            case "uploads":
+                return await self._uploads.open(request, name, caller)
+            case "upload":
+                return await self._upload(request, name, found.reference, caller)
+            case "blobs":
+                return await self._blob(request, name, found.reference, caller)
+            case "manifests":
+                return await self._manifest(request, name, found.reference, caller)
+        raise NameInvalid(f"no such resource: {found.kind}")
+
+    async def _upload(self, request: Request, name: str, upload: str, caller: Caller) -> Answer:
+        match request.method:
+            case "PATCH":
+                return await self._uploads.append(request, name, upload)
+            case "PUT":
+                return await self._uploads.close(request, name, upload, caller)
+            case "DELETE":
+                return await self._uploads.cancel(name, upload)
+            case _:
+                return await self._uploads.status(name, upload)
+
+    async def _blob(self, request: Request, name: str, reference: str, caller: Caller) -> Answer:
+        if request.method == "DELETE":
+            return await self._blobs.delete(name, digest_from(reference), caller)
+        return await self._blobs.get(request, name, digest_from(reference))
+
+    async def _manifest(self, request: Request, name: str, reference: str, caller: Caller) -> Answer:
+        match request.method:
+            case "PUT":
+                return await self._manifests.put(request, name, reference, caller)
+            case "DELETE":
+                return await self._manifests.delete(name, reference, caller)
+            case _:
+                return await self._manifests.get(request, name, reference)
