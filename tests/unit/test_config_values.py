@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.configuration import from_environment, refused
 
 from entrepot.config import Address, ConfigError, load
 from entrepot.config.kinds import DURATION, LISTEN, mask_password
 from entrepot.config.settings import SETTINGS, value_of
-from tests.support.configuration import from_environment, refused
 
 # ---- values ------------------------------------------------------------------------------------------------------
 
@@ -60,7 +60,18 @@ BAD_VALUES = {
     "data_dir": ["", "a\nb"],
     "workers": ["0", "-1", "two", "1.5", "", "٣", "9" * 40],
     "open": ["", "maybe", "2"],
-    "http.listen": ["", "5000", "a:b", "::1:5000", "[::1]", "127.0.0.1:65536", "[127.0.0.1]:1", "a b:1", "http://a:1"],
+    "http.listen": [
+        "",
+        "5000",
+        "a:b",
+        "::1:5000",
+        "[::1]",
+        "127.0.0.1:65536",
+        "[127.0.0.1]:1",
+        "a b:1",
+        "22:22",
+        "127.1:1",
+    ],
     "http.public_url": ["registry.example", "ftp://a", "https://", "https://a/registry", "https://u@a", "https://a:b"],
     "http.trusted_proxies": ["10.0.0.1", "[10.0.0.1/8]", "[proxy]", "[[10.0.0.1]]", "{", "", "{a: b}"],
     "http.hosts": ['["a:5000"]', '["https://a"]', '[""]', "a.internal"],

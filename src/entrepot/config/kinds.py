@@ -103,7 +103,8 @@ def _address(value: str) -> Address:
 
 
 def _host(value: str) -> str:
-    if not _HOST.fullmatch(value):
+    """A name in lower case, or an address. What ends in a number is an address (resolvers take `22` for 0.0.0.22)."""
+    if not _HOST.fullmatch(value) or value.rpartition(".")[2].isdecimal():
         return str(ipaddress.ip_address(value))
     return value.lower()
 
