@@ -71,6 +71,7 @@ BAD_VALUES = {
         "a b:1",
         "22:22",
         "127.1:1",
+        "http://a:1",
     ],
     "http.public_url": ["registry.example", "ftp://a", "https://", "https://a/registry", "https://u@a", "https://a:b"],
     "http.trusted_proxies": ["10.0.0.1", "[10.0.0.1/8]", "[proxy]", "[[10.0.0.1]]", "{", "", "{a: b}"],
