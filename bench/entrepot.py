@@ -1,0 +1,143 @@
+"""Entrepot itself, the way `make serve` starts it, and two other ways: over TLS, and on PostgreSQL and S3."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from bench import wire
+from bench.servers import CHECKOUT, Server, ServerError
+
+
+class Entrepot(Server):
+    key = "entrepot"
+    name = "entrepot"
+    syncs = "each blob's file, its directory, and the database's commit"
+    command_name = "entrepot"
+    install = "make serve (once), or pip install -e ."
+
+    @classmethod
+    def find(cls) -> Path | None:
+        beside = Path(sys.executable).with_name(cls.command_name)
+        return beside if beside.is_file() else None
+
+    def command(self) -> list[str]:
+        listen = f"127.0.0.1:{self.port}"
+        data = str(self.directory / "data")
+        return [str(self.find()), "serve", "--open", "--workers", "2", "--listen", listen, "--data-dir", data]
+
+    def environment(self) -> Mapping[str, str]:
+        return {"ENTREPOT_LOG__ACCESS": "false"}
+
+
+class EntrepotTls(Entrepot):
+    key = "entrepot-tls"
+    name = "entrepot, TLS"
+
+    @property
+    def endpoint(self) -> wire.Endpoint:
+        return wire.Endpoint(self.port, tls=True)
+
+    def command(self) -> list[str]:
+        subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1"]
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem"]
+        openssl = ["openssl", "req", "-x509", *key, "-out", "certificate.pem", *subject]
+        subprocess.run(openssl, cwd=self.directory, check=True, capture_output=True)
+        return super().command()
+
+    def environment(self) -> Mapping[str, str]:
+        certificate, key = self.directory / "certificate.pem", self.directory / "key.pem"
+        tls = {"ENTREPOT_HTTP__TLS__CERTIFICATE": str(certificate), "ENTREPOT_HTTP__TLS__KEY": str(key)}
+        return {**super().environment(), **tls}
+
+
+class EntrepotS3(Entrepot):
+    """On PostgreSQL and Ceph's S3 gateway (objects in memory), whose own cost is not counted."""
+
+    key = "entrepot-s3"
+    name = "entrepot, PostgreSQL + S3"
+    syncs = "the object's upload is complete, and the database's commit"
+
+    def start(self) -> Self:
+        self._postgres = Postgres(self.directory / "postgres", self.port + 1)
+        self._gateway = S3Gateway(self.directory / "s3", self.port + 2)
+        self._postgres.start()
+        self._gateway.start()
+        return super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        self._gateway.stop()
+        self._postgres.stop()
+
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment(), **self._postgres.settings(), **self._gateway.settings()}
+
+
+class Postgres:
+    """A PostgreSQL cluster of its own, as Debian's postgresql package installs the programs."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self._directory = directory
+        self._port = port
+
+    def _run(self, program: str, *arguments: str) -> None:
+        found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
+        if not found:
+            raise ServerError(f"{EntrepotS3.name}: {program} is missing (apt-get install postgresql)")
+        # The server refuses to run as root.
+        user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        command = [*user, str(found[-1]), *arguments]
+        subprocess.run(command, check=True, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        self._directory.mkdir(parents=True)
+        if os.geteuid() == 0:
+            shutil.chown(self._directory, "postgres")
+        data, log = str(self._directory / "data"), str(self._directory / "log")
+        self._run("initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C")
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._directory}"
+        self._run("pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self._directory / "data"), "-m", "fast", "stop")
+
+    def settings(self) -> Mapping[str, str]:
+        return {"ENTREPOT_DATABASE__URL": f"postgresql://postgres@127.0.0.1:{self._port}/postgres"}
+
+
+class S3Gateway:
+    """tests/support/s3-gateway with one bucket."""
+
+    _KEY, _SECRET, _BUCKET = "AKIATEST", "secretsecret", "bench"
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self._directory = directory
+        self._url = f"http://127.0.0.1:{port}"
+        self._port = port
+
+    def _run(self, *arguments: str) -> None:
+        script = CHECKOUT / "tests" / "support" / "s3-gateway"
+        subprocess.run([script, *arguments], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+
+    def start(self) -> None:
+        self._run(str(self._directory), str(self._port))
+        signed = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{self._KEY}:{self._SECRET}"]
+        command = ["curl", "--silent", "--fail", "-X", "PUT", *signed, f"{self._url}/{self._BUCKET}"]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def stop(self) -> None:
+        self._run("stop", str(self._directory))
+
+    def settings(self) -> Mapping[str, str]:
+        prefix = "ENTREPOT_STORAGE__S3__"
+        return {
+            "ENTREPOT_STORAGE__BACKEND": "s3",
+            prefix + "ENDPOINT": self._url,
+            prefix + "BUCKET": self._BUCKET,
+            prefix + "ACCESS_KEY_ID": self._KEY,
+            prefix + "SECRET_ACCESS_KEY": self._SECRET,
+        }
