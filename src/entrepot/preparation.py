@@ -5,6 +5,7 @@ import socket
 import sys
 import traceback
 from ipaddress import ip_address
+from typing import Any
 
 from entrepot.config import Settings
 from entrepot.registry.errors import RegistryError
@@ -69,7 +70,9 @@ def _bind(settings: Settings) -> list[socket.socket]:
     host, port = settings.http.listen.host.strip("[]"), settings.http.listen.port
     sockets: list[socket.socket] = []
     try:
-        family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, _, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         _refuse_taken(family, address)
         for _ in range(settings.workers):
             listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -85,7 +88,7 @@ def _bind(settings: Settings) -> list[socket.socket]:
     return sockets
 
 
-def _refuse_taken(family: int, address: object) -> None:
+def _refuse_taken(family: int, address: Any) -> None:
     """SO_REUSEPORT would let a second server of the same user share the port without a word."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -5,7 +5,6 @@ import socket
 import sys
 from contextlib import AsyncExitStack
 
-
 from entrepot.config import Settings
 from entrepot.database.blobs import DatabaseBlobs
 from entrepot.database.cache import ReadCache
@@ -136,9 +135,7 @@ def database(settings: Settings) -> Engine:
         return PostgresEngine(settings.database.url)
     from entrepot.database.sqlite import SqliteEngine
 
-    return SqliteEngine(
-        layout.database_file(settings.data_dir), layout.lock_file(settings.data_dir)
-    )
+    return SqliteEngine(layout.database_file(settings.data_dir), layout.lock_file(settings.data_dir))
 
 
 async def byte_store(settings: Settings) -> Bytes:
@@ -150,9 +147,9 @@ async def byte_store(settings: Settings) -> Bytes:
         return ObjectStore(
             bucket=s3.bucket,
             region=s3.region,
-            endpoint=s3.endpoint or None,
-            access_key_id=s3.access_key_id or None,
-            secret_access_key=s3.secret_access_key or None,
+            endpoint=s3.endpoint,
+            access_key_id=s3.access_key_id,
+            secret_access_key=s3.secret_access_key,
             prefix=s3.prefix,
             redirect=s3.redirect,
         )

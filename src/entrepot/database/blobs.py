@@ -15,8 +15,7 @@ _LINK = (
     " ON CONFLICT (repository_id, blob_id) DO NOTHING"
 )
 _UNLINK = (
-    "DELETE FROM links WHERE repository_id = :repository"
-    " AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
+    "DELETE FROM links WHERE repository_id = :repository AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
 )
 _LINKED_ANYWHERE = (
     "SELECT b.id FROM blobs b WHERE b.digest = :digest AND EXISTS (SELECT 1 FROM links l WHERE l.blob_id = b.id)"

@@ -45,7 +45,7 @@ class Engine(Protocol):
         ...
 
     def changed(self) -> bool | None:
-        """Whether anything was committed since the last call; None when the database cannot tell (then cache nothing)."""
+        """Whether anything was committed since the last call; None when it cannot tell (then cache nothing)."""
         ...
 
     async def close(self) -> None:

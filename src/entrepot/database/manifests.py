@@ -23,9 +23,7 @@ _HOLDS = (
     " OR EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id))"
 )
 _EXISTS = f"SELECT 1 FROM repositories r WHERE r.name = :repository AND {_HOLDS}"  # noqa: S608 - a constant
-_REPOSITORIES = (
-    f"SELECT r.name FROM repositories r WHERE r.name > :after AND {_HOLDS} ORDER BY r.name LIMIT :limit"  # noqa: S608
-)
+_REPOSITORIES = f"SELECT r.name FROM repositories r WHERE r.name > :after AND {_HOLDS} ORDER BY r.name LIMIT :limit"  # noqa: S608
 _TAGS = (
     "SELECT t.name FROM tags t WHERE t.repository_id = (SELECT id FROM repositories WHERE name = :repository)"
     " AND t.name > :after ORDER BY t.name LIMIT :limit"

@@ -32,7 +32,9 @@ def migrate_postgres(url: str, to: str = "head") -> None:
 
 async def _migrate_postgres(url: str, to: str) -> None:
     scheme, _, rest = url.partition("://")
-    engine = create_async_engine(f"{scheme.replace('postgresql', 'postgresql+asyncpg')}://{rest}", poolclass=pool.NullPool)
+    engine = create_async_engine(
+        f"{scheme.replace('postgresql', 'postgresql+asyncpg')}://{rest}", poolclass=pool.NullPool
+    )
     async with engine.begin() as connection:
         await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4905273162)")
         await connection.run_sync(_upgrade, to)

@@ -123,7 +123,7 @@ def _errors() -> Iterator[None]:
         yield
     except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
         raise
-    except (asyncpg.IntegrityConstraintViolationError,) as error:
+    except asyncpg.IntegrityConstraintViolationError as error:
         raise Conflict(str(error)) from error
     except asyncpg.DiskFullError as error:
         raise StorageFull("no space is left for the database") from error

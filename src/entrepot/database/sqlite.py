@@ -28,7 +28,9 @@ _OLDEST = (3, 51, 3)  # the first without the WAL-reset bug (corruption with sev
 def connect(path: Path, *, read_only: bool = False) -> Any:
     """A connection with the pragmas that every process must share."""
     if sqlite.sqlite_version_info < _OLDEST:
-        raise StorageError(f"SQLite {sqlite.sqlite_version} can corrupt its WAL; {'.'.join(map(str, _OLDEST))} is needed")
+        raise StorageError(
+            f"SQLite {sqlite.sqlite_version} can corrupt its WAL; {'.'.join(map(str, _OLDEST))} is needed"
+        )
     connection = sqlite.connect(
         str(path), isolation_level=None, check_same_thread=False, cached_statements=256, timeout=10
     )

@@ -24,7 +24,10 @@ _STEP = (
 )
 _JOIN = "UPDATE upload_bodies SET position = :position, size = :size WHERE upload_id = :id AND key = :key"
 _LOCK = "UPDATE uploads SET generation = generation + 1 WHERE id = :id AND size = :size AND generation = :generation"
-_SHORTEN = "UPDATE uploads SET size = :size, digest = NULL, generation = generation + 1 WHERE id = :id AND generation = :generation"
+_SHORTEN = (
+    "UPDATE uploads SET size = :size, digest = NULL, generation = generation + 1"
+    " WHERE id = :id AND generation = :generation"
+)
 _TRASH = "INSERT INTO trash (store, key) VALUES (:store, :key) ON CONFLICT (store, key) DO NOTHING"
 _TRASH_OTHERS = (
     "INSERT INTO trash (store, key) SELECT u.store, b.key FROM upload_bodies b JOIN uploads u ON u.id = b.upload_id"

@@ -32,7 +32,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> "Digest":
-        """Parse the wire form; InvalidDigest for another algorithm than sha256 and sha512, or a wrong length or case."""
+        """Parse the wire form; InvalidDigest for an unknown algorithm, or a wrong length or case."""
         algorithm, separator, encoded = text.partition(":")
         pattern = _ENCODED.get(algorithm)
         if not separator or pattern is None:

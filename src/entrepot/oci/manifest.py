@@ -110,7 +110,9 @@ def _media_type(document: Mapping[str, Any], content_type: str | None) -> str:
         raise InvalidManifest("mediaType must be text")
     outside = without_parameters(content_type) if content_type else None
     if inside and outside and inside != outside:
-        raise InvalidManifest(f"the Content-Type is {outside[:150]!r}, but the manifest's mediaType is {inside[:150]!r}")
+        raise InvalidManifest(
+            f"the Content-Type is {outside[:150]!r}, but the manifest's mediaType is {inside[:150]!r}"
+        )
     media_type = outside or inside or (OCI_INDEX if "manifests" in document else OCI_MANIFEST)
     if media_type in SCHEMA_1 or document.get("schemaVersion") == 1:
         raise ObsoleteManifest(
@@ -118,7 +120,9 @@ def _media_type(document: Mapping[str, Any], content_type: str | None) -> str:
             " with 'skopeo copy --format v2s2'"
         )
     if not may_name_a_manifest(media_type):
-        raise InvalidManifest(f"{media_type[:150]!r} is no media type of a manifest: it must be application/… and inert")
+        raise InvalidManifest(
+            f"{media_type[:150]!r} is no media type of a manifest: it must be application/… and inert"
+        )
     return media_type
 
 

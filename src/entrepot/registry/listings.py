@@ -47,9 +47,7 @@ class Listings:
         limit = MAX_PAGE if count is None else min(count, MAX_PAGE)
         return _page(await self._rows.repositories(after, limit + 1) if limit else [], limit)
 
-    async def referrers(
-        self, repository: str, subject: Digest, artifact_type: str | None, after: int
-    ) -> Referrers:
+    async def referrers(self, repository: str, subject: Digest, artifact_type: str | None, after: int) -> Referrers:
         """Referrers of a subject, which need not exist; neither need the repository.
 
         They are computed from every stored manifest with a `subject`, so those that old clients listed under a

@@ -167,9 +167,7 @@ class UploadRows(Protocol):
         """A claimed body that does not join: its key goes to the trash."""
         ...
 
-    async def join_body(
-        self, upload: Upload, key: str, size: int, digest: str | None, lifetime: int
-    ) -> bool:
+    async def join_body(self, upload: Upload, key: str, size: int, digest: str | None, lifetime: int) -> bool:
         """Append a body by compare-and-set on (offset, generation); False when another request was first.
 
         A session that is joined lives `lifetime` seconds from now.
@@ -180,9 +178,7 @@ class UploadRows(Protocol):
         """After a power cut: the session now consists of these bodies."""
         ...
 
-    async def close_upload(
-        self, upload: Upload, digest: str, size: int, key: str, caller: Caller
-    ) -> bool:
+    async def close_upload(self, upload: Upload, digest: str, size: int, key: str, caller: Caller) -> bool:
         """Make `key` the blob (or, when the digest is stored already, throw the key away), link it, end the session.
 
         All by one transaction that is durable when it returns; False when the session has moved on or ended.

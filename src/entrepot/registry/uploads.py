@@ -48,7 +48,7 @@ class Incoming:
         return self.length == 0
 
     async def received(self) -> AsyncIterator[bytes]:
-        """The chunks that arrive; when the client goes away or falls silent they simply end, and `interrupted` is set."""
+        """The chunks that arrive; they simply end, and `interrupted` is set, when the client goes away."""
         try:
             async for chunk in self.chunks:
                 self.size += len(chunk)

@@ -95,7 +95,10 @@ class FileStore:
     async def delete(self, key: str) -> None:
         """See the port."""
         with _errors():
-            Path(self.path(key)).unlink(missing_ok=True)
+            try:
+                os.unlink(self.path(key))
+            except FileNotFoundError:
+                return
 
     def path(self, key: str) -> str:
         """See the port."""

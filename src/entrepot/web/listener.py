@@ -41,7 +41,7 @@ async def listen(
     """Serve until SIGTERM or the parent's death; returns when what was in flight is answered."""
     Protocol.fast_door = fast_door
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http=Protocol,
         ws="none",
         loop="asyncio",

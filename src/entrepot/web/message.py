@@ -49,7 +49,7 @@ class Conditions(Protocol):
 class Request:
     """One request: its parsed target, headers and body."""
 
-    __slots__ = ("_idle", "_receive", "client", "headers", "id", "method", "path", "query", "scope", "scheme")
+    __slots__ = ("_idle", "_receive", "client", "headers", "id", "method", "path", "query", "scheme", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, idle: float) -> None:
         """`idle`: seconds that a body may be silent."""

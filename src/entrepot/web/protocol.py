@@ -103,9 +103,10 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body; after the answer it is thrown away, within limits."""
-        if self.cycle is None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None:
             return
-        if self.cycle.response_complete:
+        if cycle.response_complete:
             self._drained += len(body)
             if self._drained > _MAX_DRAIN:
                 self.transport.close()

@@ -15,9 +15,7 @@ from entrepot.web.v2.uploads import UploadDoor
 class V2:
     """Every route of the specification."""
 
-    def __init__(
-        self, blobs: BlobDoor, uploads: UploadDoor, manifests: ManifestDoor, listings: ListingDoor
-    ) -> None:
+    def __init__(self, blobs: BlobDoor, uploads: UploadDoor, manifests: ManifestDoor, listings: ListingDoor) -> None:
         self._blobs = blobs
         self._uploads = uploads
         self._manifests = manifests

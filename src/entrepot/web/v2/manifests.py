@@ -37,7 +37,8 @@ class ManifestDoor:
         if isinstance(wanted, str):
             if tags:
                 raise TagInvalid("?tag= goes with a push by digest")
-            digest, moved = None, (wanted,)
+            digest = None
+            moved: tuple[str, ...] = (wanted,)
         else:
             digest, moved = wanted, tuple(dict.fromkeys(tags))
         content = await _body(request)
