@@ -4,6 +4,7 @@ import click
 
 from entrepot import __version__
 from entrepot.cli.config import config
+from entrepot.cli.health import health
 from entrepot.cli.serve import serve
 
 
@@ -22,3 +23,4 @@ def cli() -> None:
 
 cli.add_command(serve)
 cli.add_command(config)
+cli.add_command(health)
