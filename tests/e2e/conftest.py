@@ -1,0 +1,184 @@
+"""What real clients need: a machine of their own with Entrepot in it, over plain HTTP and over TLS; one with Docker."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.certificates import Authority, new_authority
+from tests.support.engine import start_containerd, start_docker
+from tests.support.images import Layout
+from tests.support.machine import Machine
+from tests.support.server import Registry, start_registry
+from tests.support.tools import missing_tools
+
+HERE = Path(__file__).parent
+ALWAYS = ("curl", "nsenter", "openssl")
+NEEDS_ROOT = ("dockerd", "containerd")
+
+PRIVATE_HOST = "registry.mycompany.com"
+PRIVATE_ADDRESS = "10.9.9.1"
+HUB_HOSTS = ("registry-1.docker.io", "auth.docker.io", "index.docker.io")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "e2e: a real client against a real server")
+    config.addinivalue_line("markers", "needs(*programs): the programs, named as in install-tools, that a test runs")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark by location, and leave out what this machine cannot run; CI leaves out nothing (see pytest_runtest_setup)."""
+    left_out: list[pytest.Item] = []
+    for item in [item for item in items if HERE in item.path.parents]:
+        item.add_marker(pytest.mark.e2e)
+        if _lacking(item) and not os.environ.get("CI"):
+            left_out.append(item)
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+        config.stash[_LEFT_OUT] = _reasons(left_out)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    lacking = _lacking(item) if HERE in item.path.parents else {}
+    if lacking:
+        pytest.fail(f"missing on this machine: {_listed(lacking)}", pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(_LEFT_OUT, []):
+        terminalreporter.write_line(line)
+
+
+_LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+def _lacking(item: pytest.Item) -> dict[str, str]:
+    """What a test needs and this machine lacks → how to get it."""
+    needed = [*ALWAYS, *(program for mark in item.iter_markers("needs") for program in mark.args)]
+    lacking = {tool: how for tool, how in missing_tools().items() if tool in needed}
+    if os.geteuid() != 0 and set(needed) & set(NEEDS_ROOT):
+        lacking["root"] = "run as root"
+    return lacking
+
+
+def _listed(lacking: dict[str, str]) -> str:
+    return "; ".join(f"{tool} (get it: {how})" for tool, how in lacking.items())
+
+
+def _reasons(items: list[pytest.Item]) -> list[str]:
+    """One line a module of tests left out."""
+    lacking: dict[str, dict[str, str]] = {}
+    for item in items:
+        lacking.setdefault(str(item.path.relative_to(item.config.rootpath)), {}).update(_lacking(item))
+    return [f"left out: {module}: missing {_listed(tools)}" for module, tools in lacking.items()]
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
+    """The machine of all clients but Docker. It shares this machine's network."""
+    with Machine() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def plain_registry(machine: Machine) -> Registry:
+    """Entrepot without TLS on a loopback port."""
+    return start_registry(machine, "plain")
+
+
+@pytest.fixture(scope="session")
+def secure_registry(machine: Machine) -> Registry:
+    """Entrepot with TLS under a name that the machine resolves, its authority trusted by the machine."""
+    authority = _trusted_authority(machine)
+    _resolve(machine, "127.0.0.1", PRIVATE_HOST)
+    settings = {"ENTREPOT_HTTP__HOSTS": f'["{PRIVATE_HOST}"]'}
+    certificate = authority.certify(PRIVATE_HOST)
+    return start_registry(machine, "secure", host=PRIVATE_HOST, certificate=certificate, settings=settings)
+
+
+@pytest.fixture(params=["plain", "secure"])
+def registry(request: pytest.FixtureRequest) -> Registry:
+    """Entrepot over plain HTTP, and again over TLS."""
+    made: Registry = request.getfixturevalue(f"{request.param}_registry")
+    return made
+
+
+@pytest.fixture
+def layout(machine: Machine) -> Layout:
+    """An empty OCI layout."""
+    return Layout(machine.new_directory("layout"))
+
+
+@pytest.fixture
+def directory(machine: Machine) -> Path:
+    """An empty directory, the same path inside and outside of the machine."""
+    return machine.new_directory("work")
+
+
+@pytest.fixture(scope="session")
+def containerd(machine: Machine) -> Callable[..., str]:
+    """containerd in the machine; call the result with the arguments of a `ctr` command."""
+    start_containerd(machine)
+    return lambda *arguments: machine.run("ctr", *arguments)
+
+
+@dataclass(frozen=True)
+class DockerHost:
+    """A machine with a network of its own, Docker Engine, and three registries.
+
+    `hub` stands in for Docker Hub and `registry.mycompany.com` (TLS on port 443, its authority trusted by all);
+    `plain` is on the loopback; `private` is on PRIVATE_ADDRESS with TLS from `private_authority`, which nobody trusts.
+    """
+
+    machine: Machine
+    hub: Registry
+    plain: Registry
+    private: Registry
+    private_authority: Authority
+
+    def docker(self, *arguments: str, status: int | None = 0) -> str:
+        """Run `docker …` and return what it printed."""
+        return self.machine.run("docker", *arguments, status=status)
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> Iterator[DockerHost]:
+    """Docker Engine on a machine that takes Entrepot for Docker Hub."""
+    with Machine(PRIVATE_ADDRESS) as made:
+        authority = _trusted_authority(made)
+        _resolve(made, PRIVATE_ADDRESS, *HUB_HOSTS, PRIVATE_HOST)
+        hub = start_registry(
+            made,
+            "hub",
+            listen=f"{PRIVATE_ADDRESS}:443",
+            host=HUB_HOSTS[0],
+            certificate=authority.certify(*HUB_HOSTS, PRIVATE_HOST),
+        )
+        private_authority = new_authority(made.new_directory("private-authority"), "A private authority")
+        private = start_registry(
+            made,
+            "private",
+            listen=f"{PRIVATE_ADDRESS}:0",
+            host=PRIVATE_ADDRESS,
+            certificate=private_authority.certify(PRIVATE_ADDRESS),
+        )
+        plain = start_registry(made, "plain")
+        start_docker(made)
+        yield DockerHost(made, hub, plain, private, private_authority)
+
+
+def _trusted_authority(machine: Machine) -> Authority:
+    """An authority that every program in the machine trusts, as it stands in the system's store."""
+    authority = new_authority(machine.new_directory("authority"), "The tests' authority")
+    with machine.path("/etc/ssl/certs/ca-certificates.crt").open("a") as store:
+        store.write(authority.root.certificate.read_text())
+    return authority
+
+
+def _resolve(machine: Machine, address: str, *names: str) -> None:
+    """Add names to the machine's /etc/hosts."""
+    with machine.path("/etc/hosts").open("a") as hosts:
+        hosts.write(f"\n{address} {' '.join(names)}\n")
