@@ -39,7 +39,7 @@ def test_a_pushed_image_is_pulled_built_upon_pushed_again_and_deleted(
     layers = [manifest.json()["layers"] for manifest in (registry.manifest(repository, tag) for tag in ("v1", "v2"))]
     assert layers[1][: len(layers[0])] == layers[0]
     assert registry.manifest(repository, "v1").digest == base
-    container = buildah("from", verify, f"{name}@{built}")
+    container = buildah("from", "--quiet", verify, f"{name}@{built}")
     assert buildah("run", "--isolation", "chroot", container, "--", "cat", "/built") == "built"
     buildah("rm", container)
     for digest in (base, built):

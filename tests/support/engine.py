@@ -37,5 +37,6 @@ def start_containerd(machine: Machine) -> Process:
 
 
 def import_busybox(machine: Machine, name: str) -> None:
-    """Give dockerd an image of one layer with a busybox in it."""
-    machine.run("docker", "import", "--change", 'CMD ["/bin/sh"]', "-", name, stdin=busybox_tar())
+    """Give dockerd an image of one layer, unlike any other, with a busybox in it."""
+    archive = busybox_tar({"name": name.encode()})
+    machine.run("docker", "import", "--change", 'CMD ["/bin/sh"]', "-", name, stdin=archive)

@@ -37,11 +37,11 @@ def tar(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def busybox_tar() -> bytes:
-    """The root file system of a container that needs nothing else: a static busybox and links to it."""
+def busybox_tar(files: Mapping[str, bytes] | None = None) -> bytes:
+    """The root file system of a container that needs nothing else: a static busybox, links to it, and `files`."""
     program = which("busybox", path=search_path())
     assert program is not None
-    buffer = io.BytesIO(tar({"bin/busybox": Path(program).read_bytes()}))
+    buffer = io.BytesIO(tar({"bin/busybox": Path(program).read_bytes(), **(files or {})}))
     with tarfile.open(fileobj=buffer, mode="a") as archive:
         for applet in _APPLETS:
             link = tarfile.TarInfo(f"bin/{applet}")
