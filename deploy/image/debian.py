@@ -20,6 +20,20 @@ SOURCES = f"""\
 deb [signed-by={KEYRING}] http://deb.debian.org/debian {SUITE} main
 deb [signed-by={KEYRING}] http://deb.debian.org/debian-security {SUITE}-security main
 """
+APT_CONFIGURATION = """\
+Dir::State "{state}";
+Dir::State::lists "{state}/lists";
+Dir::State::status "{state}/status";
+Dir::Cache "{state}/cache";
+Dir::Etc::sourcelist "{state}/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+APT::Sandbox::User "root";
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"""
+"""Laid over the host's own: another state, and none of the host's actions after an update."""
 LISTS_LIFETIME = 24 * 3600
 """Seconds after which apt's package lists are fetched again."""
 
@@ -111,6 +125,7 @@ def fetch(state: Path) -> list[Path]:
         directory.mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
     (state / "sources.list").write_text(SOURCES)
+    (state / "apt.conf").write_text(APT_CONFIGURATION.format(state=state))
     stamp = state / "updated"
     if not stamp.exists() or time.time() - stamp.stat().st_mtime > LISTS_LIFETIME or stamp.read_text() != SOURCES:
         _apt_get(state, state, "update", "--error-on=any")
@@ -126,19 +141,7 @@ def fetch(state: Path) -> list[Path]:
 
 def _apt_get(state: Path, directory: Path, *arguments: str) -> str:
     """Run apt-get in `directory` on the private state and return what it printed."""
-    options = {
-        "Dir::State": state,
-        "Dir::State::lists": state / "lists",
-        "Dir::State::status": state / "status",
-        "Dir::Cache": state / "cache",
-        "Dir::Etc::sourcelist": state / "sources.list",
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Acquire::Languages": "none",
-        "APT::Sandbox::User": "root",
-        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
-    }
-    flags = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
-    command = ["apt-get", "-qq", *flags, *arguments]
+    command = ["apt-get", "-qq", f"--config-file={state / 'apt.conf'}", *arguments]
     return subprocess.run(command, cwd=directory, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 

@@ -4,6 +4,9 @@ Running the image's interpreter (debian.python_command) makes pip choose the whe
 bytecode fit it, whatever Python the host has.
 """
 
+import base64
+import csv
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -44,7 +47,7 @@ def install_requirements(system: Path, requirements: Path, tree: Path) -> None:
             path.unlink()
         elif path.suffix == ".so" and path.is_file():  # some wheels carry five times their size in symbols
             subprocess.run(["strip", "--strip-unneeded", str(path)], check=True)
-    compile_bytecode(system, tree, site)
+    _finish(system, tree)
 
 
 def install_project(system: Path, project: Path, tree: Path, scratch: Path) -> None:
@@ -58,7 +61,7 @@ def install_project(system: Path, project: Path, tree: Path, scratch: Path) -> N
     launcher.parent.mkdir(parents=True)
     launcher.write_text(LAUNCHER)
     launcher.chmod(0o755)
-    compile_bytecode(system, tree, tree / SITE)
+    _finish(system, tree)
 
 
 def _pip_install(system: Path, tree: Path, *arguments: str) -> None:
@@ -72,9 +75,29 @@ def _pip_install(system: Path, tree: Path, *arguments: str) -> None:
     pip = ["-m", "pip", "install", *options, "--target", str(site), *arguments]
     environment = os.environ | variables | {"PYTHONPATH": str(Path(specification.origin).parents[1])}
     subprocess.run([*command, *pip], env=environment, check=True)
-    shutil.rmtree(site / "bin", ignore_errors=True)  # commands that start with the host's path to Python
-    for marker in site.glob("*.dist-info/direct_url.json"):  # the host's path to the wheel
-        marker.unlink()
+
+
+def _finish(system: Path, tree: Path) -> None:
+    """Remove what knows the host's paths, make each package's RECORD true again, and compile."""
+    site = tree / SITE
+    shutil.rmtree(site / "bin", ignore_errors=True)  # commands, their first line the path of the host's Python
+    for path in site.glob("*.dist-info/direct_url.json"):
+        path.unlink()
+    for record in sorted(site.glob("*.dist-info/RECORD")):
+        with record.open(newline="") as file:
+            names = sorted(row[0] for row in csv.reader(file) if (site / row[0]).is_file())
+        with record.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(_record_row(site, name) for name in names)
+    compile_bytecode(system, tree, site)
+
+
+def _record_row(site: Path, name: str) -> tuple[str, str, str]:
+    """Path, hash and size as a RECORD has them (PEP 376 and 627); the RECORD itself has no hash."""
+    if name.endswith(".dist-info/RECORD"):
+        return name, "", ""
+    content = (site / name).read_bytes()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return name, f"sha256={digest}", str(len(content))
 
 
 def compile_bytecode(system: Path, tree: Path, directory: Path) -> None:

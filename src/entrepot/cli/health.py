@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from entrepot import __version__
 from entrepot.cli.configuration import load_or_refuse
 from entrepot.cli.refusal import Refusal
 
@@ -40,7 +41,7 @@ def health(url: str | None) -> None:
     from http.client import HTTPException
 
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", "/readyz", headers={"User-Agent": f"entrepot-health/{__version__}"})
         answer = connection.getresponse()
         body = answer.read(200).decode(errors="replace").strip()
     except (OSError, HTTPException) as error:
