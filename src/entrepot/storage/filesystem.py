@@ -13,9 +13,9 @@ from pathlib import Path
 from entrepot.oci.digest import Hash
 from entrepot.registry.errors import StorageError, StorageFull
 from entrepot.storage import layout
+from entrepot.storage.file_writer import BLOCK, Buffers, FileWriter
 from entrepot.storage.group_sync import GroupSync
 
-_BATCH = 1024 * 1024  # bytes handed to a thread at once: fewer hops, and hashing and receiving go on side by side
 _INLINE = 128 * 1024  # bytes: less than a thread hop costs
 _READ = 256 * 1024
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -30,6 +30,7 @@ class FileStore:
         self._directory = directory
         self._threads = ThreadPoolExecutor(4, "files")
         self._sync = GroupSync()
+        self._buffers = Buffers()
         self._made: set[str] = set()
 
     async def start(self) -> None:
@@ -137,36 +138,28 @@ class FileStore:
 
     async def _fill(self, descriptor: int, chunks: AsyncIterator[bytes], hashes: Sequence[Hash]) -> int:
         loop = asyncio.get_running_loop()
+        writer = FileWriter(descriptor, hashes, self._buffers)
         batch: list[bytes] = []
-        held = written = 0
-        job: asyncio.Future[int] | None = None
+        held = 0
+        job: asyncio.Future[None] | None = None
         try:
             async for chunk in chunks:
                 batch.append(chunk)
                 held += len(chunk)
-                if held >= _BATCH:
+                if held >= BLOCK:
                     if job is not None:
-                        written += await job
-                    job = loop.run_in_executor(self._threads, _write_and_hash, descriptor, batch, hashes)
+                        await job
+                    job = loop.run_in_executor(self._threads, writer.add, batch)
                     batch, held = [], 0
+            if job is None and held <= _INLINE:
+                return writer.finish(batch)
+            if job is not None:
+                await job
+            return await loop.run_in_executor(self._threads, writer.finish, batch)
         finally:
             if job is not None:
-                written += await asyncio.shield(job)
-        if held > _INLINE:
-            return written + await loop.run_in_executor(self._threads, _write_and_hash, descriptor, batch, hashes)
-        return written + _write_and_hash(descriptor, batch, hashes)
-
-
-def _write_and_hash(descriptor: int, batch: list[bytes], hashes: Sequence[Hash]) -> int:
-    written = 0
-    for chunk in batch:
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        for running in hashes:
-            running.update(chunk)
-        written += len(chunk)
-    return written
+                await asyncio.wait([job])
+            writer.release()
 
 
 def _copy_all(target: int, paths: Sequence[str]) -> int:
