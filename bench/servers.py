@@ -36,6 +36,11 @@ class ServerError(Exception):
     """A server is missing, did not start or did not stop."""
 
 
+def _environment() -> dict[str, str]:
+    """This process's environment without what could set a registry otherwise than its adapter does."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("ENTREPOT_", "REGISTRY_"))}
+
+
 class Server(ABC):
     """One server process tree with its data in a directory of its own."""
 
@@ -77,7 +82,7 @@ class Server(ABC):
         began = time.perf_counter()
         self._process = subprocess.Popen(
             command,
-            env={**os.environ, **self.environment()},
+            env={**_environment(), **self.environment()},
             cwd=self.directory,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -129,7 +134,7 @@ class Server(ABC):
 class DockerRegistry(Server):
     key = "docker-registry"
     name = "docker-registry 2.8.2"
-    syncs = "each file's data (fsync), no directory"
+    syncs = "each file (twice), no directory, so not a blob's final name"
     command_name = "docker-registry"
     install = "apt-get install docker-registry"
 
@@ -150,7 +155,7 @@ class DockerRegistry(Server):
 class Distribution(DockerRegistry):
     key = "distribution"
     name = "distribution 3.1.2"
-    syncs = "each file's data (fsync), no directory"
+    syncs = "each file, and the directories of small ones, but not a blob's final name"
     command_name = "registry"
     install = "tests/support/install-tools go"
 
