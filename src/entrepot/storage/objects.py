@@ -20,7 +20,7 @@ from entrepot.registry.errors import StorageError, StorageFull
 from entrepot.storage import layout
 
 if TYPE_CHECKING:
-    from obstore.store import S3Config
+    from obstore.store import S3Config, S3Credential
 
 _BLOCK: Final = 512 * 1024  # bytes handed on at once: fewer steps through the event loop and fewer thread hops
 _PART: Final = 7 * 1024 * 1024  # bytes; two parts and the blocks on their way are what an upload holds (16 MiB)
@@ -29,6 +29,7 @@ _MOST: Final = 10_000 * _PART  # bytes; "Amazon S3 multipart upload limits": 10,
 _READ: Final = 256 * 1024  # bytes; the HTTP client below reads at most 400 KiB more
 _INLINE: Final = 128 * 1024  # bytes: hashing less costs less than a thread hop
 _ANSWER: Final = 10  # seconds until a request without a body must be answered
+_SETTLING: Final = 0.1  # seconds
 _URL_LIFETIME: Final = timedelta(minutes=5)
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -66,8 +67,9 @@ class ObjectStore:
         self._bucket = bucket
         self._prefix = prefix
         self._redirect = redirect
-        self._where = f"{urlsplit(endpoint).hostname}" if endpoint else f"Amazon S3 in {region}"
-        self._store = _client(bucket, region, endpoint, access_key_id, secret_access_key)
+        self._where = urlsplit(endpoint).netloc.rpartition("@")[2] if endpoint else f"Amazon S3 in {region}"
+        with self._errors():
+            self._store = _client(bucket, region, endpoint, access_key_id, secret_access_key)
 
     async def write(self, key: str, chunks: AsyncIterator[bytes], hashes: Sequence[Hash]) -> int:
         """See the port. Up to 7 MiB are one request; what is longer goes in parts. At most 70,000 MiB."""
@@ -93,9 +95,13 @@ class ObjectStore:
 
     async def size(self, key: str) -> int:
         """See the port."""
-        with self._errors():
-            async with asyncio.timeout(_ANSWER):
-                return (await obstore.head_async(self._store, layout.object_path(self._prefix, key)))["size"]
+        try:
+            with self._errors():
+                async with asyncio.timeout(_ANSWER):
+                    return (await obstore.head_async(self._store, layout.object_path(self._prefix, key)))["size"]
+        except FileNotFoundError:
+            await self.check()  # the answer to a HEAD cannot say that it is the bucket that is not there
+            raise
 
     async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """See the port. One request; the server is only read as fast as the chunks are taken."""
@@ -148,7 +154,11 @@ class ObjectStore:
             return
 
     async def close(self) -> None:
-        """See the port: connections end with the object."""
+        """See the port. Gives obstore's threads the time to let go of what they hold of Python.
+
+        They report nothing that could be awaited, and a process that ends before aborts (11 of 25, none after 50 ms).
+        """
+        await asyncio.sleep(_SETTLING)
 
     async def _write_in_parts(self, path: str, start: list[bytes], blocks: AsyncIterator[bytes]) -> int:
         """A multipart upload of `start`, which is emptied, and all further blocks; returns their size in bytes.
@@ -317,14 +327,14 @@ def _first(pattern: re.Pattern[str], text: str) -> str:
 def _client(bucket: str, region: str, endpoint: str, access_key_id: str, secret_access_key: str) -> S3Store:
     config: S3Config = {"bucket": bucket, "region": region, "disable_bulk_delete": True}
     if endpoint:
-        config["endpoint"] = endpoint
+        config["aws_endpoint_url_s3"] = endpoint  # under this name the environment cannot replace it
     else:
         config["virtual_hosted_style_request"] = "." not in bucket  # a dot does not fit Amazon's certificate
-    if access_key_id:
-        config["access_key_id"] = access_key_id
-        config["secret_access_key"] = secret_access_key
+    # Given as a pair that is whole, they are never mixed with a session token of the environment.
+    keys: S3Credential = {"access_key_id": access_key_id, "secret_access_key": secret_access_key, "expires_at": None}
     return S3Store(
         config=config,
+        credential_provider=(lambda: keys) if access_key_id else None,
         client_options={
             "allow_http": endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=3),
