@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark by location, and leave out what this machine cannot run; CI leaves out nothing (see pytest_runtest_setup)."""
+    """Mark by location, and leave out what this machine cannot run; in CI pytest_runtest_setup fails it instead."""
     left_out: list[pytest.Item] = []
     for item in [item for item in items if HERE in item.path.parents]:
         item.add_marker(pytest.mark.e2e)

@@ -1,6 +1,5 @@
 """buildah: an image from nothing, and a build on top of a pushed one."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest

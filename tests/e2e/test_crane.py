@@ -1,6 +1,5 @@
 """crane (go-containerregistry)."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,9 +39,7 @@ def test_a_pushed_image_pulls_back_byte_for_byte_and_is_deleted(
     assert _crane(machine, "ls", name) == ""
 
 
-def test_a_copy_to_another_repository_has_the_same_digest(
-    machine: Machine, registry: Registry, layout: Layout
-) -> None:
+def test_a_copy_to_another_repository_has_the_same_digest(machine: Machine, registry: Registry, layout: Layout) -> None:
     digest = _two_layers(layout)
     source, target = f"{registry.address}/crane/source:v1", f"{registry.address}/crane/copied/target:v2"
     _crane(machine, "push", layout.directory, source)

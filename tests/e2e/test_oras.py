@@ -41,7 +41,14 @@ def test_a_pushed_artifact_pulls_back_byte_for_byte_and_is_deleted(
     (directory / "report.txt").write_text("all is well")
     (directory / "tree" / "branch").mkdir(parents=True)
     (directory / "tree" / "branch" / "leaf").write_text("green")
-    oras("push", "--artifact-type", "application/vnd.example.report", "{}/oras/report:v1", "report.txt:text/plain", "tree")
+    oras(
+        "push",
+        "--artifact-type",
+        "application/vnd.example.report",
+        "{}/oras/report:v1",
+        "report.txt:text/plain",
+        "tree",
+    )
     digest = oras.digest("{}/oras/report:v1")
     oras("pull", "--output", "pulled", f"{{}}/oras/report@{digest}")
     assert (directory / "pulled" / "report.txt").read_text() == "all is well"

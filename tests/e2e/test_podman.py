@@ -36,7 +36,9 @@ def test_a_pushed_image_pulls_back_and_is_deleted(podman: Podman, registry: Regi
     podman("rmi", "localhost/busybox")
     podman("pull", verify, name)
     assert podman("image", "inspect", name, "--format", "{{.Digest}} {{.Id}}") == f"{digest} {identity}"
-    listed = json.loads(podman("search", verify, "--list-tags", "--format", "json", f"{registry.address}/podman/busybox"))
+    listed = json.loads(
+        podman("search", verify, "--list-tags", "--format", "json", f"{registry.address}/podman/busybox")
+    )
     assert listed[0]["Tags"] == ["v1"]
     podman("rmi", name)
     registry.delete_manifest("podman/busybox", digest)
@@ -48,7 +50,9 @@ def test_a_manifest_list_is_pushed_with_its_images(podman: Podman, registry: Reg
     name = f"{registry.address}/podman/list:v1"
     podman("manifest", "create", "localhost/list")
     podman("manifest", "add", "--arch", "arm64", "localhost/list", "containers-storage:localhost/busybox")
-    podman("manifest", "push", verify, "--all", "--digestfile", directory / "digest", "localhost/list", f"docker://{name}")
+    podman(
+        "manifest", "push", verify, "--all", "--digestfile", directory / "digest", "localhost/list", f"docker://{name}"
+    )
     podman("manifest", "rm", "localhost/list")
     pushed = registry.manifest("podman/list", "v1")
     assert pushed.digest == (directory / "digest").read_text()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.images import AMD64, ARM64, OCI_LAYER, Layout, layout_digests, tar
+from tests.support.images import AMD64, ARM64, OCI_LAYER, Layout, layout_digests, sha256, tar
 from tests.support.machine import Machine
 from tests.support.server import Registry
 
@@ -23,7 +23,9 @@ def _pull(machine: Machine, registry: Registry, source: str, target: str, *flags
     machine.run("skopeo", "copy", verify, *flags, f"docker://{registry.address}/{source}", target)
 
 
-def _skopeo(machine: Machine, registry: Registry, command: str, target: str, *flags: str, status: int | None = 0) -> str:
+def _skopeo(
+    machine: Machine, registry: Registry, command: str, target: str, *flags: str, status: int | None = 0
+) -> str:
     verify = f"--tls-verify={not registry.plain_http}".lower()
     return machine.run("skopeo", command, verify, *flags, f"docker://{registry.address}/{target}", status=status)
 
@@ -74,7 +76,7 @@ def test_zstd_layers_pull_back_byte_for_byte(
 ) -> None:
     archive = tar({"base": b"base" * 10_000})
     zstd = subprocess.run(["zstd", "--stdout"], input=archive, capture_output=True, check=True).stdout
-    image = layout.image([archive], layers=[layout.blob(zstd, f"{OCI_LAYER}+zstd")])
+    image = layout.image_of([sha256(archive)], [layout.blob(zstd, f"{OCI_LAYER}+zstd")])
     layout.tag(image, "v1")
     _push(machine, registry, f"oci:{layout.directory}:v1", "skopeo/zstd:v1")
     _pull(machine, registry, "skopeo/zstd:v1", f"oci:{directory}:v1")
@@ -96,9 +98,7 @@ def test_a_copy_within_the_registry_mounts_the_layers(
 
 
 @pytest.mark.needs("umoci")
-def test_a_layout_of_umoci_is_pushed_pulled_and_unpacked(
-    machine: Machine, registry: Registry, directory: Path
-) -> None:
+def test_a_layout_of_umoci_is_pushed_pulled_and_unpacked(machine: Machine, registry: Registry, directory: Path) -> None:
     made, pulled = directory / "made", directory / "pulled"
     content = directory / "greeting"
     content.write_text("hello")

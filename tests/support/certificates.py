@@ -32,7 +32,9 @@ class Authority:
         extensions.write_text(f"subjectAltName={','.join(kinds)}\nextendedKeyUsage=serverAuth\n")
         _openssl("req", *_CURVE, "-keyout", made.key, "-out", request, "-subj", f"/CN={names[0]}")
         signer = ("-CA", self.root.certificate, "-CAkey", self.root.key, "-CAcreateserial")
-        _openssl("x509", "-req", "-in", request, *signer, "-days", _DAYS, "-extfile", extensions, "-out", made.certificate)
+        _openssl(
+            "x509", "-req", "-in", request, *signer, "-days", _DAYS, "-extfile", extensions, "-out", made.certificate
+        )
         return made
 
 

@@ -84,19 +84,21 @@ class Layout:
         """Add a gzip layer."""
         return self.blob(gzip.compress(archive, mtime=0), f"{OCI_LAYER}+gzip")
 
-    def image(
-        self, archives: Sequence[bytes], platform: Mapping[str, str] = AMD64, layers: Sequence[Descriptor] | None = None
+    def image(self, archives: Sequence[bytes], platform: Mapping[str, str] = AMD64) -> Descriptor:
+        """Add an image of `archives` (tar, lowest first), each a gzip layer."""
+        layers = [self.layer(archive) for archive in archives]
+        return self.image_of([sha256(archive) for archive in archives], layers, platform)
+
+    def image_of(
+        self, archive_digests: Sequence[str], layers: Sequence[Descriptor], platform: Mapping[str, str] = AMD64
     ) -> Descriptor:
-        """Add an image of `archives` (tar, lowest first), stored as `layers` (gzip unless given)."""
+        """Add an image of `layers` that are in the layout already; `archive_digests` are those of the tars in them."""
         config = {
             **platform,
             "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]},
-            "rootfs": {"type": "layers", "diff_ids": [sha256(archive) for archive in archives]},
+            "rootfs": {"type": "layers", "diff_ids": list(archive_digests)},
         }
-        content = {
-            "config": self.blob(json.dumps(config).encode(), OCI_CONFIG),
-            "layers": list(layers) if layers is not None else [self.layer(archive) for archive in archives],
-        }
+        content = {"config": self.blob(json.dumps(config).encode(), OCI_CONFIG), "layers": list(layers)}
         return self.document(OCI_MANIFEST, content, platform=dict(platform))
 
     def index(self, manifests: Sequence[Descriptor], **more: Any) -> Descriptor:

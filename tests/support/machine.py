@@ -59,14 +59,14 @@ class Process:
             start_new_session=True,
         )
         self._pattern = re.compile(ready)
-        self._match: re.Match[str] | None = None
+        self._matches: list[re.Match[str]] = []
         self._settled = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._settled.wait(START_SECONDS) or self._match is None:
+        if not self._settled.wait(START_SECONDS) or not self._matches:
             self.kill()
             raise CommandFailedError(f"not ready: {' '.join(argv)}\n{log.read_text(errors='replace')[-4000:]}")
-        self.ready = self._match
+        self.ready = self._matches[0]
 
     def _read(self) -> None:
         assert self._popen.stdout is not None
@@ -74,10 +74,9 @@ class Process:
             for line in output:
                 log.write(line)
                 log.flush()
-                if self._match is None:
-                    self._match = self._pattern.search(line.decode(errors="replace"))
-                    if self._match is not None:
-                        self._settled.set()
+                if not self._matches and (found := self._pattern.search(line.decode(errors="replace"))):
+                    self._matches.append(found)
+                    self._settled.set()
         self._settled.set()
 
     def children(self) -> list[int]:
@@ -86,7 +85,7 @@ class Process:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def stop(self) -> None:
-        """SIGTERM to the program that nsenter runs (it forwards nothing itself), then wait; SIGKILL after STOP_SECONDS."""
+        """SIGTERM to the program that nsenter runs (it forwards none itself), then wait; SIGKILL after STOP_SECONDS."""
         if self._popen.poll() is None:
             for child in self.children():
                 os.kill(child, signal.SIGTERM)

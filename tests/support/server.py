@@ -55,9 +55,7 @@ class Registry:
         """Whether clients must be told not to expect TLS."""
         return self.url.startswith("http:")
 
-    def request(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> Answer:
+    def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
         """One request by curl, as the machine sees the server; redirects are not followed."""
         directory = self.machine.new_directory("curl")
         head, content = directory / "head", directory / "body"

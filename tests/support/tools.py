@@ -15,7 +15,7 @@ _MISSING = re.compile(r"missing: (?P<tool>\S+) \(get it: (?P<how>.+)\)")
 
 
 def search_path() -> str:
-    """The PATH for clients: the checkout's own tools first, and the places of system programs that users' PATHs lack."""
+    """The PATH for clients: the checkout's own tools first, and the places of system programs too."""
     return os.pathsep.join(
         [str(TOOLS / "bin"), "/usr/sbin", "/sbin", os.environ.get("PATH", os.defpath), "/usr/local/sbin"]
     )
