@@ -33,6 +33,14 @@ _TRASH_OTHERS = (
     "INSERT INTO trash (store, key) SELECT u.store, b.key FROM upload_bodies b JOIN uploads u ON u.id = b.upload_id"
     " WHERE u.id = :id AND b.key <> :keep ON CONFLICT (store, key) DO NOTHING"
 )
+# A key that became nothing. It is in the trash already when its session has ended, but its bytes may have come after
+# that was emptied; and it may be in use, when a request that lost the race adopted the same body as the one that won.
+_TRASH_UNUSED = (
+    "INSERT INTO trash (store, key) SELECT :store, :key"
+    " WHERE NOT EXISTS (SELECT 1 FROM upload_bodies WHERE upload_id = :id AND key = :key)"
+    " AND NOT EXISTS (SELECT 1 FROM blobs WHERE key = :key) ON CONFLICT (store, key) DO NOTHING"
+)
+_FORGET_CLAIM = "DELETE FROM upload_bodies WHERE upload_id = :id AND key = :key AND position IS NULL"
 _FORGET_BODY = "DELETE FROM upload_bodies WHERE upload_id = :id AND key = :key"
 _FORGET_BODIES = "DELETE FROM upload_bodies WHERE upload_id = :id"
 _FORGET = "DELETE FROM uploads WHERE id = :id"
@@ -46,6 +54,7 @@ _NEW_BLOB = (
 )
 _OLD_BLOB = "SELECT id FROM blobs WHERE digest = :digest"
 _EXPIRED = "SELECT id FROM uploads WHERE expires_at <= now_us() ORDER BY expires_at LIMIT :limit"
+_EXPIRE = "UPDATE uploads SET generation = generation + 1 WHERE id = :id AND expires_at <= now_us()"
 _TRASHED = "SELECT store, key FROM trash LIMIT :limit"
 _FORGET_TRASH = "DELETE FROM trash WHERE store = :store AND key = :key"
 _MICROSECONDS = 1_000_000
@@ -131,7 +140,8 @@ class DatabaseUploads:
                 return
             for key, _ in await transaction.all(_BODIES, id=upload.id):
                 if key not in kept:
-                    await _discard(transaction, upload, key)
+                    await transaction.run(_FORGET_BODY, id=upload.id, key=key)
+                    await transaction.run(_TRASH, store=upload.store, key=key)
 
         await self._engine.write(shorten, durable=False)
 
@@ -168,10 +178,12 @@ class DatabaseUploads:
         """See the port."""
 
         async def expire(transaction: Transaction) -> int:
-            rows = await transaction.all(_EXPIRED, limit=limit)
-            for (upload,) in rows:
-                await _end(transaction, upload, "")
-            return len(rows)
+            ended = 0
+            for (upload,) in await transaction.all(_EXPIRED, limit=limit):
+                if await transaction.run(_EXPIRE, id=upload):
+                    await _end(transaction, upload, "")
+                    ended += 1
+            return ended
 
         return await self._engine.write(expire, durable=False)
 
@@ -190,12 +202,13 @@ class DatabaseUploads:
 
 
 async def _discard(transaction: Transaction, upload: Upload, key: str) -> None:
-    """A claimed key that becomes nothing. When the session has ended meanwhile, it has trashed the key already."""
-    if await transaction.run(_FORGET_BODY, id=upload.id, key=key):
-        await transaction.run(_TRASH, store=upload.store, key=key)
+    """A claimed key that becomes nothing; a body that has joined stays in its session."""
+    await transaction.run(_FORGET_CLAIM, id=upload.id, key=key)
+    await transaction.run(_TRASH_UNUSED, id=upload.id, store=upload.store, key=key)
 
 
 async def _end(transaction: Transaction, upload: str, keep: str) -> None:
+    """End a session whose row this transaction has locked by an update."""
     await transaction.run(_TRASH_OTHERS, id=upload, keep=keep)
     await transaction.run(_FORGET_BODIES, id=upload)
     await transaction.run(_FORGET, id=upload)
