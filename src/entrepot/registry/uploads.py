@@ -125,13 +125,15 @@ class Uploads:
         if not body.empty or not parts:
             key = await self._write(upload, body, [running] if running else [])
             if body.interrupted is not None:
-                await self._keep_what_came(repository, upload, key, body, running)
+                known = running if digest.algorithm == (upload.algorithm or CANONICAL) else None
+                offset = await self._join(repository, upload, key, body.size, known)
+                raise _cut(upload.id, offset, body.interrupted)
+            if body.span is not None and body.size != body.span.length:
+                await self._rows.discard_body(upload, key)
+                raise SizeInvalid(f"the Content-Range announces {body.span.length} bytes, the body has {body.size}")
             size += body.size
             if body.size or not parts:
                 parts.append(key)
-        if body.span is not None and body.size != body.span.length:
-            await self._rows.discard_body(upload, parts[-1])
-            raise SizeInvalid(f"the Content-Range announces {body.span.length} bytes, the body has {body.size}")
         await self._verify(repository, upload, digest, parts, running)
         final = await self._one_key(upload, parts)
         await self._store.sync(final)
@@ -185,15 +187,6 @@ class Uploads:
             if len(self._running) > _RUNNING_HASHES:
                 self._running.popitem(last=False)
         return upload.offset + size
-
-    async def _keep_what_came(
-        self, repository: str, upload: Upload, key: str, body: Incoming, running: Hash | None
-    ) -> None:
-        if upload.algorithm not in (None, CANONICAL):
-            running = None
-        assert body.interrupted is not None
-        offset = await self._join(repository, upload, key, body.size, running)
-        raise _cut(upload.id, offset, body.interrupted)
 
     def _running_hash(self, upload: Upload, algorithm: str) -> Hash | None:
         """A hash of everything before the next body, which may be updated; None when it is not known here."""

@@ -1,0 +1,51 @@
+"""The servers that the tests of this directory talk to: real processes, two workers each."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.postgres import new_database
+from tests.support.s3 import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, Bucket
+from tests.support.serving import Registry, Server, fresh_name, serving
+
+
+@pytest.fixture
+def name() -> str:
+    """A repository of this test's own."""
+    return fresh_name()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on SQLite and the filesystem, with nothing configured."""
+    with serving(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def large_server(tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: str) -> Iterator[Server]:
+    """A server on PostgreSQL and object storage."""
+    bucket = Bucket(s3_server, f"test-{uuid.uuid4().hex}")
+    bucket.create()
+    with (
+        new_database(postgres_server) as url,
+        serving(
+            tmp_path_factory.mktemp("large-server"),
+            database__url=url,
+            storage__backend="s3",
+            storage__s3__endpoint=s3_server,
+            storage__s3__region=REGION,
+            storage__s3__bucket=bucket.name,
+            storage__s3__access_key_id=ACCESS_KEY_ID,
+            storage__s3__secret_access_key=SECRET_ACCESS_KEY,
+        ) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(params=["sqlite and files", pytest.param("postgresql and s3", marks=pytest.mark.xdist_group("large"))])
+def registry(request: pytest.FixtureRequest) -> Registry:
+    """A server on the embedded store, then one on PostgreSQL and object storage: both must behave the same."""
+    chosen: Server = request.getfixturevalue("server" if request.param == "sqlite and files" else "large_server")
+    return chosen
