@@ -21,20 +21,20 @@ class BlobDoor:
         self._store = store
 
     async def get(self, request: Conditions, name: str, digest: Digest) -> Answer:
-        """GET and HEAD; with Range, If-Range and If-None-Match (RFC 9110 §13, §14)."""
+        """GET and HEAD; with If-None-Match, and for GET Range and If-Range (RFC 9110 §13, §14)."""
         blob = await self._blobs.find(name, digest)
         headers = blob_headers(blob.digest)
         etag = f'"{blob.digest}"'
         if matches(request.header(b"if-none-match"), blob.digest):
             return Answer(304, headers)
+        if request.method == "HEAD":
+            return Answer(200, [*headers, _TYPE], length=blob.size)
         condition = request.header(b"if-range")
         wanted = request.header(b"range") if condition in (None, etag) else None
         try:
             spans = download_spans(wanted, blob.size)
         except Unsatisfiable:
             return _unsatisfiable(blob)
-        if request.method == "HEAD":
-            return Answer(200, [*headers, _TYPE], length=blob.size)
         url = await self._store.signed_url(blob.key)
         if url is not None:
             return Answer(307, [*headers, (b"location", url.encode())])

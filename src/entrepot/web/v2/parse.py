@@ -42,4 +42,4 @@ def page_from(request: Request) -> tuple[str, int | None]:
         return request.query.one("last") or "", None
     if not count.isascii() or not count.isdigit():
         raise PageInvalid("n must be a number of entries, 0 or more", {"n": count[:40]})
-    return request.query.one("last") or "", int(count[:9])
+    return request.query.one("last") or "", int(count.lstrip("0")[:9] or "0")

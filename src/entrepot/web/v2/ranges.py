@@ -6,7 +6,7 @@ from entrepot.registry.errors import RangeInvalid
 from entrepot.registry.uploads import Span
 
 _UPLOAD = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{1,18})(?:/.*)?")
-_DOWNLOAD = re.compile(r"([0-9]{0,18})-([0-9]{0,18})")
+_DOWNLOAD = re.compile(r"([0-9]{0,40})-([0-9]{0,40})")  # some clients end an open range with 2**64 - 1
 _MOST = 64  # ranges of one request; more is answered with the whole
 
 
@@ -30,7 +30,7 @@ def upload_span(header: str | None) -> Span | None:
 def download_spans(header: str | None, size: int) -> list[tuple[int, int]] | None:
     """What a Range header asks of `size` bytes, as (first byte, length); None for the whole.
 
-    Unsatisfiable when no range touches the bytes. `500-0`, which RFC 9110 lets a server ignore, counts as such too:
+    Ranges that overlap so much that they come to more than the whole get the whole (RFC 9110 §14.2). Unsatisfiable when no range touches the bytes. `500-0`, which RFC 9110 lets a server ignore, counts as such too:
     the conformance suite asks for 416.
     """
     if header is None:
@@ -51,7 +51,7 @@ def download_spans(header: str | None, size: int) -> list[tuple[int, int]] | Non
             spans.append(span)
     if not spans:
         raise Unsatisfiable
-    return spans
+    return spans if sum(length for _, length in spans) <= size else None
 
 
 def _span(first: str, last: str, size: int) -> tuple[int, int] | None:
