@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
-from entrepot.database.engine import Engine, Transaction
+from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.repositories import made_repository_id, repository_id
 from entrepot.registry.ports import Caller, NewManifest, Referrer, StoredManifest
 
@@ -52,18 +52,21 @@ _REFER = (
     "INSERT INTO manifest_references (manifest_id, digest, kind) VALUES (:manifest, :digest, :kind)"
     " ON CONFLICT (manifest_id, digest, kind) DO NOTHING"
 )
-# The time of a tag's move strictly rises; a push of the digest that the tag already has is no move.
+# The time of a tag's move strictly rises; a push of the digest that the tag already has is no move and gives no row.
 _MOVE = (
     "INSERT INTO tags (repository_id, name, manifest_id, moved_at) VALUES (:repository, :tag, :manifest, now_us())"
     " ON CONFLICT (repository_id, name) DO UPDATE SET previous_id = tags.manifest_id,"
-    " manifest_id = excluded.manifest_id, moved_at = CASE WHEN tags.manifest_id = excluded.manifest_id"
-    " THEN tags.moved_at WHEN excluded.moved_at > tags.moved_at THEN excluded.moved_at ELSE tags.moved_at + 1 END"
+    " manifest_id = excluded.manifest_id, moved_at = CASE WHEN excluded.moved_at > tags.moved_at"
+    " THEN excluded.moved_at ELSE tags.moved_at + 1 END WHERE tags.manifest_id <> excluded.manifest_id"
     " RETURNING previous_id, moved_at"
 )
+_LAST_CHANGE = "SELECT at FROM changes WHERE repository_id = :repository AND tag = :tag ORDER BY id DESC LIMIT 1"
+_MOVE_LATER = "UPDATE tags SET moved_at = :at WHERE repository_id = :repository AND name = :tag"
 _DIGEST = "SELECT digest FROM manifests WHERE id = :id"
 _ID = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest"
-_DROP_TAG = "DELETE FROM tags WHERE repository_id = :repository AND name = :tag RETURNING manifest_id"
-_DROP_TAGS = "DELETE FROM tags WHERE manifest_id = :manifest RETURNING name"
+_NOW = "CASE WHEN now_us() > moved_at THEN now_us() ELSE moved_at + 1 END"
+_DROP_TAG = f"DELETE FROM tags WHERE repository_id = :repository AND name = :tag RETURNING manifest_id, {_NOW}"  # noqa: S608
+_DROP_TAGS = f"DELETE FROM tags WHERE manifest_id = :manifest RETURNING name, {_NOW}"  # noqa: S608
 _DROP_REFERENCES = "DELETE FROM manifest_references WHERE manifest_id = :manifest"
 _DROP = "DELETE FROM manifests WHERE id = :manifest"
 
@@ -124,10 +127,11 @@ class DatabaseManifests:
             row = await transaction.one(_ID, repository=identity, digest=digest) if identity is not None else None
             if identity is None or row is None:
                 return False
-            for (tag,) in await transaction.all(_DROP_TAGS, manifest=row[0]):
-                await record(transaction, caller, "tag.delete", identity, tag=tag, old=digest)
+            for tag, at in await transaction.all(_DROP_TAGS, manifest=row[0]):
+                await record(transaction, caller, "tag.delete", identity, tag=tag, old=digest, at=at)
             await transaction.run(_DROP_REFERENCES, manifest=row[0])
-            await transaction.run(_DROP, manifest=row[0])
+            if not await transaction.run(_DROP, manifest=row[0]):
+                raise Conflict("the manifest was deleted meanwhile")
             await record(transaction, caller, "manifest.delete", identity, old=digest)
             return True
 
@@ -142,7 +146,7 @@ class DatabaseManifests:
             if identity is None or row is None:
                 return False
             digest = await _digest(transaction, row[0])
-            await record(transaction, caller, "tag.delete", identity, tag=tag, old=digest)
+            await record(transaction, caller, "tag.delete", identity, tag=tag, old=digest, at=row[1])
             return True
 
         return await self._engine.write(delete, durable=True)
@@ -181,7 +185,8 @@ async def _store(transaction: Transaction, repository: int, manifest: NewManifes
     )
     if row is None:
         row = await transaction.one(_PUSHED_AGAIN, repository=repository, digest=manifest.digest)
-        assert row is not None
+        if row is None:
+            raise Conflict("the manifest was deleted meanwhile")
         if row[1] != manifest.media_type:
             await transaction.run(_RETYPE, id=row[0], media_type=manifest.media_type)
             await record(transaction, caller, "manifest.push", repository, new=manifest.digest)
@@ -196,12 +201,24 @@ async def _move(
     transaction: Transaction, repository: int, tag: str, manifest: int, digest: str, caller: Caller
 ) -> None:
     row = await transaction.one(_MOVE, repository=repository, tag=tag, manifest=manifest)
-    assert row is not None
-    previous, moved_at = row
-    if previous == manifest:
+    if row is None:
         return
-    old = await _digest(transaction, previous) if previous is not None else None
-    await record(transaction, caller, "tag.move", repository, tag=tag, old=old, new=digest, at=moved_at)
+    previous, at = row
+    if previous is None:
+        old = None
+        at = await _after_its_past(transaction, repository, tag, at)
+    else:
+        old = await _digest(transaction, previous)
+    await record(transaction, caller, "tag.move", repository, tag=tag, old=old, new=digest, at=at)
+
+
+async def _after_its_past(transaction: Transaction, repository: int, tag: str, at: int) -> int:
+    """The time of a tag that is new or comes back: later than its last change, whatever the clock says."""
+    last = await transaction.one(_LAST_CHANGE, repository=repository, tag=tag)
+    if last is None or last[0] < at:
+        return at
+    await transaction.run(_MOVE_LATER, repository=repository, tag=tag, at=last[0] + 1)
+    return int(last[0]) + 1
 
 
 async def _digest(transaction: Transaction, manifest: int) -> str | None:
