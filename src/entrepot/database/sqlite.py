@@ -50,8 +50,9 @@ class SqliteEngine:
     def __init__(self, path: Path, lock: Path) -> None:
         with _errors():
             self._reader = connect(path, read_only=True)
+            self._writer = _Writer(path, lock)
+        self._version_cursor = self._reader.cursor()
         self._data_version = 0
-        self._writer = _Writer(path, lock)
 
     async def read(self, statement: str, **values: object) -> list[Row]:
         """See Engine. Never waits."""
@@ -65,7 +66,10 @@ class SqliteEngine:
 
     def changed(self) -> bool:
         """See Engine; by PRAGMA data_version, which every commit of another connection moves."""
-        version = self._reader.execute("PRAGMA data_version").fetchone()[0]
+        try:
+            version = self._version_cursor.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite.Error as error:
+            raise _translated(error) from error
         if version == self._data_version:
             return False
         self._data_version = version
@@ -116,7 +120,7 @@ class _Writer:
 
     def __init__(self, path: Path, lock: Path) -> None:
         self._path = path
-        self._lock = lock
+        self._lock = lock.open("a")
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._synchronous = "FULL"
@@ -134,27 +138,32 @@ class _Writer:
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
+        self._lock.close()
 
     def _run(self) -> None:
         connection = None
-        with self._lock.open("a") as lock:
-            while (first := self._queue.get()) is not None:
-                group = [first]
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                try:
+        more = True
+        while more and (first := self._queue.get()) is not None:
+            group = [first]
+            try:
+                with self._turn():
                     more = self._drain(group)
                     if connection is None:
                         connection = connect(self._path)
                     outcomes = self._commit(connection, group)
-                except BaseException as error:
-                    outcomes = [(pending, None, _translated(error)) for pending in group]
-                finally:
-                    fcntl.flock(lock, fcntl.LOCK_UN)
-                _deliver(outcomes)
-                if not more:
-                    break
+            except BaseException as error:
+                outcomes = [(pending, None, _translated(error)) for pending in group]
+            _deliver(outcomes)
         if connection is not None:
             connection.close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _drain(self, group: list[_Pending]) -> bool:
         while len(group) < _GROUP:

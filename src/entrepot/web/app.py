@@ -21,7 +21,7 @@ V2_HEADERS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; sandbox"),
 ]
-SENDFILE = "entrepot.sendfile"  # our ASGI extension: {"type": SENDFILE, "path", "offset", "count"} ends an answer
+SENDFILE = "entrepot.sendfile"  # our ASGI extension: {"type": SENDFILE, "file"} ends an answer
 _log = structlog.get_logger()
 
 
@@ -147,9 +147,8 @@ async def _send(answer: Answer, scope: Scope, send: Send) -> int:
         await send({"type": "http.response.body", "body": body})
         return len(body)
     if answer.file is not None:
-        path, offset, count = answer.file
-        await send({"type": SENDFILE, "path": path, "offset": offset, "count": count})
-        return count
+        await send({"type": SENDFILE, "file": answer.file})
+        return answer.file[2]
     assert answer.stream is not None
     sent = 0
     async for chunk in answer.stream:

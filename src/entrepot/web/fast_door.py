@@ -1,11 +1,12 @@
 """The fast door: hot pulls, answered in the call that reads their head.
 
 It calls the same doors as the ordinary way (`v2/manifests.py`, `v2/blobs.py`) and drives their coroutines by hand: with
-SQLite a look-up never waits. Whatever it does not know (conditions, ranges, errors, large files) goes the ordinary way.
+SQLite a look-up never waits. Whatever it does not know (conditions, ranges, errors) goes the ordinary way.
 """
 
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import NamedTuple
 
 from entrepot.registry.errors import RegistryError
 from entrepot.web.app import V2_HEADERS
@@ -19,6 +20,17 @@ from entrepot.web.v2.parse import digest_from
 _AT_ONCE = 128 * 1024  # bytes: what is larger goes out by sendfile
 _KNOWN = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"connection", b"accept-language"})
 _FIXED = b"".join(b"%b: %b\r\n" % header for header in V2_HEADERS)
+
+
+class Hit(NamedTuple):
+    """An answer: what follows the status line and the server's own headers, and a file to send after it.
+
+    `report` is called with whether the file was sent; what has no file is reported already.
+    """
+
+    parts: Sequence[bytes]
+    file: tuple[str, int, int] | None
+    report: Callable[[bool], None]
 
 
 class _Bare:
@@ -53,50 +65,64 @@ class FastDoor:
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
         client: tuple[str, int] | None,
-    ) -> Sequence[bytes] | None:
-        """What follows the status line of a 200, or None: then the ordinary door answers."""
+    ) -> Hit | None:
+        """A 200, or None: then the ordinary door answers."""
         if not target.startswith(b"/v2/") or b"?" in target or b"%" in target:
             return None
-        host = agent = None
-        for name, value in headers:
-            if name not in _KNOWN:
-                return None
-            if name == b"host":
-                if host is not None:
-                    return None
-                host = value.decode("latin-1")
-            elif name == b"user-agent":
-                agent = value
-        if host is None or self._guard.host_refusal(host) is not None:
+        allowed, agent = self._read(headers)
+        if not allowed:
             return None
         started = self._observer.now()
         request = _GET if method == b"GET" else _HEAD
         route, answer = self._find(request, target)
         if answer is None or answer.status != 200:
             return None
-        body = answer.body if answer.file is None else _content(answer.file)
-        if body is None:
-            return None
+        file = answer.file if request is _GET else None
+        body = answer.body
+        if file is not None and file[2] <= _AT_ONCE:
+            content = _content(file)
+            if content is None:
+                return None
+            body, file = content, None
         identity = self._observer.new_id()
-        sent = len(body) if request is _GET else 0
-        self._observer.answered(
-            identity,
-            client[0] if client else "",
-            request.method,
-            target.decode("latin-1"),
-            agent.decode("latin-1") if agent else "",
-            route,
-            200,
-            sent,
-            0,
-            started,
-        )
-        head = [b"%b: %b\r\n" % header for header in answer.headers]
         length = answer.content_length()
+
+        def report(whole: bool) -> None:
+            self._observer.answered(
+                identity,
+                client[0] if client else "",
+                request.method,
+                target.decode("latin-1"),
+                agent.decode("latin-1"),
+                route,
+                200,
+                length if whole and request is _GET else 0,
+                0,
+                started,
+            )
+
+        head = [b"%b: %b\r\n" % header for header in answer.headers]
         head.append(b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n" % (length, _FIXED, identity.encode()))
-        if request is _GET:
-            head.append(body)
-        return head
+        if file is None:
+            if request is _GET:
+                head.append(body)
+            report(True)
+        return Hit(head, file, report)
+
+    def _read(self, headers: Sequence[tuple[bytes, bytes]]) -> tuple[bool, bytes]:
+        """Whether the head says nothing that only the ordinary door understands; and the User-Agent."""
+        host = None
+        agent = b""
+        for name, value in headers:
+            if name not in _KNOWN:
+                return False, agent
+            if name == b"host":
+                if host is not None:
+                    return False, agent
+                host = value.decode("latin-1")
+            elif name == b"user-agent":
+                agent = value
+        return host is not None and self._guard.host_refusal(host) is None, agent
 
     def _find(self, request: _Bare, target: bytes) -> tuple[str, Answer | None]:
         try:

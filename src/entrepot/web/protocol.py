@@ -15,31 +15,38 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from entrepot.web.app import SENDFILE
-from entrepot.web.fast_door import FastDoor
+from entrepot.web.fast_door import FastDoor, Hit
+from entrepot.web.file_sender import FileSender
 
 _MAX_HEAD = 64 * 1024  # bytes of request line and headers; clients send tokens of some KiB
 _MAX_DRAIN = 64 * 1024 * 1024  # bytes of a body that is read only so that the client sees our refusal
-_HEAD_SECONDS = 60  # to send a whole head
+_WATCH_SECONDS = 15.0
+_HEAD_LOOKS = 4  # looks in a row that may find the same unfinished head: a minute
 _TLS_HELLO = (b"\x16\x03", b"\x80")  # a TLS record, or an SSLv2-style hello
 _TLS_ON_PLAIN = "Client sent an HTTPS request to an HTTP server: use http://, or give this registry a certificate"
 
 
-class _Answered:
-    """Stands where a cycle is expected after the fast door has answered."""
+class _Nobody:
+    """Stands where an event is expected that nobody waits for."""
 
-    response_complete = True
-    disconnected = False
-    keep_alive = True
-
-    class message_event:  # noqa: N801 - uvicorn's name
-        """Nobody waits."""
-
-        @staticmethod
-        def set() -> None:
-            """Nothing to wake."""
+    def set(self) -> None:
+        """Nothing to wake."""
 
 
-_ANSWERED: Any = _Answered()
+class _HotCycle:
+    """Stands where a cycle is expected while and after the fast door answers."""
+
+    message_event = _Nobody()
+
+    def __init__(self, *, response_complete: bool) -> None:
+        self.response_complete = response_complete
+        self.disconnected = False
+        self.keep_alive = True
+        self.body = b""
+        self.more_body = False
+
+
+_ANSWERED: Any = _HotCycle(response_complete=True)
 
 
 class Protocol(HttpToolsProtocol):
@@ -50,24 +57,33 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._head = 0
+        self._head = 0  # bytes of the head that is being received
         self._in_head = True
         self._fresh = True
         self._drained = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._heard = 0.0  # the loop's time of the last byte
+        self._heads_seen = 0
+        self._watch: asyncio.TimerHandle | None = None
+        self._defaults: tuple[object, bytes] = (None, b"")
+        self.sender: FileSender | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client is here; it has a minute for its first head."""
+        """A client is here. One timer a connection watches it; no request starts or stops a timer."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._head_timer = self.loop.call_later(_HEAD_SECONDS, self._head_took_too_long)
+        self._heard = self.loop.time()
+        self._watch = self.loop.call_later(_WATCH_SECONDS, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
-        self._stop_head_timer()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self.sender is not None:
+            self.sender.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of any part of a request."""
+        self._heard = self.loop.time()
         if self._fresh:
             self._fresh = False
             if data.startswith(_TLS_HELLO) and self.scheme == "http":
@@ -75,8 +91,6 @@ class Protocol(HttpToolsProtocol):
                 return
         if self._in_head:
             self._head += len(data)
-            if self._head_timer is None:
-                self._head_timer = self.loop.call_later(_HEAD_SECONDS, self._head_took_too_long)
         super().data_received(data)
         if self._in_head and self._head > _MAX_HEAD and not self.transport.is_closing():
             self._refuse(431, "UNSUPPORTED", f"the request's head is over {_MAX_HEAD} bytes")
@@ -86,16 +100,22 @@ class Protocol(HttpToolsProtocol):
         self._refuse(400, "UNSUPPORTED", "the request is not valid HTTP/1.1")
 
     def on_message_begin(self) -> None:
-        """A new request."""
-        super().on_message_begin()
-        self.scope["extensions"] = {} if self.scheme == "https" else {SENDFILE: {}}
+        """A new request. Its scope is made only when the ordinary door needs one."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
         """The head is whole: answer at once, or start a task."""
         self._in_head = False
-        self._stop_head_timer()
+        self._heads_seen = 0
         if self._answered_at_once():
             return
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expect
+        self.scope["headers"] = headers
+        self.scope["extensions"] = {} if self.scheme == "https" else {SENDFILE: {}}
         try:
             super().on_headers_complete()
         except (UnicodeDecodeError, httptools.HttpParserInvalidURLError):
@@ -139,13 +159,42 @@ class Protocol(HttpToolsProtocol):
         method = self.parser.get_method()
         if method not in (b"GET", b"HEAD"):
             return False
-        answer = door.answer(method, self.url, self.headers, self.client)
-        if answer is None:
+        hit = door.answer(method, self.url, self.headers, self.client)
+        if hit is None:
             return False
-        defaults = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        self.transport.write(b"".join((STATUS_LINE[200], *defaults, *answer)))
-        self.cycle = _ANSWERED
-        self.on_response_complete()
+        headers = self.server_state.default_headers
+        if self._defaults[0] is not headers:
+            self._defaults = (headers, STATUS_LINE[200] + b"".join(b"%b: %b\r\n" % header for header in headers))
+        head = b"".join((self._defaults[1], *hit.parts))
+        self.server_state.total_requests += 1
+        if hit.file is None:
+            self.cycle = _ANSWERED
+            self.transport.write(head)
+            return True
+        return self._send_hot_file(head, hit)
+
+    def _send_hot_file(self, head: bytes, hit: Hit) -> bool:
+        cycle: Any = _HotCycle(response_complete=False)
+        assert hit.file is not None
+
+        def done(sent: bool) -> None:
+            self.sender = None
+            hit.report(sent)
+            cycle.response_complete = True
+            if not sent:
+                self.transport.abort()
+            elif cycle.keep_alive:
+                self.on_response_complete()
+            else:
+                self.transport.close()
+
+        try:
+            self.sender = FileSender(self.loop, self.transport, hit.file, done)
+        except OSError:
+            return False
+        self.cycle = cycle
+        self.transport.write(head)
+        self.sender.start()
         return True
 
     def _refuse(self, status: int, code: str, message: str) -> None:
@@ -154,17 +203,24 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
 
-    def _head_took_too_long(self) -> None:
-        self._head_timer = None
-        if self._in_head and self._head and not self.transport.is_closing():
-            self._refuse(408, "UNSUPPORTED", "the request's head did not come to its end in time")
-        elif self._in_head and not self._head and self._fresh:
-            self.transport.close()
+    def on_response_complete(self) -> None:
+        """An answer of the ordinary door is out."""
+        super().on_response_complete()
+        self._unset_keepalive_if_required()  # `_look` watches
 
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _look(self) -> None:
+        """Close a connection that is silent between requests, and one whose head does not come to its end."""
+        silent = self.loop.time() - self._heard
+        between = self._in_head and not self._head and (self.cycle is None or self.cycle.response_complete)
+        if between and silent >= self.timeout_keep_alive and not self.transport.is_closing():
+            self.transport.close()
+        elif self._in_head and self._head and not self.transport.is_closing():
+            self._heads_seen += 1
+            if self._heads_seen > _HEAD_LOOKS:
+                self._refuse(408, "UNSUPPORTED", "the request's head did not come to its end in time")
+        else:
+            self._heads_seen = 0
+        self._watch = self.loop.call_later(_WATCH_SECONDS, self._look)
 
 
 class _Sender:
@@ -230,19 +286,26 @@ class _Sender:
         if cycle.disconnected:
             return
         assert self._head is not None
-        with open(message["path"], "rb", buffering=0) as file:  # noqa: ASYNC230 - an open of a local file
-            cycle.transport.write(b"".join(self._head))
-            self._head = None
-            loop = self._protocol.loop
-            try:
-                sent = await loop.sendfile(cycle.transport, file, message["offset"], message["count"])
-            except (OSError, RuntimeError):
-                cycle.transport.abort()
-                return
-        if sent != message["count"]:
+        finished: asyncio.Future[bool] = self._protocol.loop.create_future()
+
+        def done(sent: bool) -> None:
+            self._protocol.sender = None
+            if not finished.done():
+                finished.set_result(sent)
+
+        sender = FileSender(self._protocol.loop, cycle.transport, message["file"], done)
+        cycle.transport.write(b"".join(self._head))
+        self._head = None
+        self._protocol.sender = sender
+        try:
+            sender.start()
+            sent = await finished
+        finally:
+            sender.stop()
+        if sent:
+            self._complete()
+        else:
             cycle.transport.abort()
-            return
-        self._complete()
 
     def _complete(self) -> None:
         cycle = self._cycle
