@@ -1,6 +1,7 @@
 """What a manifest says: image manifests, indexes, and opaque artifacts (image-spec manifest.md, image-index.md)."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from entrepot.oci.mediatype import (
 
 MAX_SIZE = 4 * 1024 * 1024  # bytes; distribution and ECR take as much, containerd reads up to 4,393,216
 _MAX_DESCRIPTOR_SIZE = 2**63 - 1
+_MAX_MEDIA_TYPE = 255  # characters: RFC 6838 §4.2 allows 127 on each side of the slash
 
 
 class InvalidManifest(ValueError):
@@ -59,9 +61,7 @@ def parse(content: bytes, content_type: str | None) -> Manifest:
     subject = _descriptor(document.get("subject"), "subject") if document.get("subject") is not None else None
     if media_type in IMAGES and config is None:
         raise InvalidManifest("an image manifest needs a config")
-    artifact_type = document.get("artifactType")
-    if artifact_type is not None and not isinstance(artifact_type, str):
-        raise InvalidManifest("artifactType must be text")
+    artifact_type = _type(document, "artifactType")
     if media_type == OCI_MANIFEST and config and config["mediaType"] == OCI_EMPTY and not artifact_type:
         raise InvalidManifest("artifactType is required when the config is the empty one (image-spec manifest.md)")
     if media_type not in INDEXES and not artifact_type and config is not None:
@@ -82,7 +82,9 @@ def _decode(content: bytes) -> Mapping[str, Any]:
     if not content:
         raise InvalidManifest("the manifest is empty")
     try:
-        document = json.loads(content.decode("utf-8"), object_pairs_hook=_without_duplicates)
+        document = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant
+        )
     except UnicodeDecodeError:
         raise InvalidManifest("a manifest is UTF-8 text") from None
     except RecursionError:
@@ -98,16 +100,26 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Two parsers may disagree on a key that comes twice (image-spec descriptor.md forbids it), so it is refused."""
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {twice[:100]!r} comes twice")
     return result
 
 
+def _no_constant(name: str) -> None:
+    """`NaN` and `Infinity`, which Python's parser takes and JSON (RFC 8259 §6) does not have."""
+    raise ValueError(f"{name} is no number")
+
+
+def _type(document: Mapping[str, Any], key: str, where: str = "") -> str | None:
+    """A media type, known or not: no control characters, no half of a surrogate pair; None without one."""
+    value = document.get(key)
+    if value is None or (isinstance(value, str) and len(value) <= _MAX_MEDIA_TYPE and value.isprintable()):
+        return value
+    raise InvalidManifest(f"{where}{key} must be printable text of at most {_MAX_MEDIA_TYPE} characters")
+
+
 def _media_type(document: Mapping[str, Any], content_type: str | None) -> str:
-    inside = document.get("mediaType")
-    if inside is not None and not isinstance(inside, str):
-        raise InvalidManifest("mediaType must be text")
+    inside = _type(document, "mediaType")
     outside = without_parameters(content_type) if content_type else None
     if inside and outside and inside != outside:
         raise InvalidManifest(
@@ -139,7 +151,7 @@ def _descriptor(item: Any, where: str) -> Mapping[str, Any]:
     """Check one descriptor (image-spec descriptor.md): mediaType, digest, size."""
     if not isinstance(item, dict):
         raise InvalidManifest(f"{where} must be a descriptor (an object with mediaType, digest and size)")
-    if not isinstance(item.get("mediaType"), str) or not item["mediaType"]:
+    if not _type(item, "mediaType", f"{where}."):
         raise InvalidManifest(f"{where}.mediaType must be text")
     size = item.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MAX_DESCRIPTOR_SIZE:
@@ -159,4 +171,9 @@ def _annotations(annotations: Any) -> str | None:
         return None
     if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
         raise InvalidManifest("annotations must be an object of texts")
-    return json.dumps(annotations, separators=(",", ":"), ensure_ascii=False) if annotations else None
+    text = json.dumps(annotations, separators=(",", ":"), ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidManifest("annotations must be Unicode text: half of a surrogate pair stands in them") from None
+    return text if annotations else None

@@ -9,7 +9,8 @@ from entrepot.registry.errors import NameUnknown
 from entrepot.registry.ports import ManifestRows, Referrer
 
 MAX_PAGE = 1000  # entries; docker-registry's catalog.maxentries and tags.maxtags
-_REFERRERS_PAGE = 1000  # rows
+_REFERRERS_READ = 50  # rows at once: each may have 4 MiB of annotations
+_REFERRER_BYTES = 600  # of a descriptor without annotations, at most
 _REFERRERS_BYTES = 3 * 1024 * 1024  # of descriptors: an answer stays below the 4 MiB that clients read
 
 
@@ -53,17 +54,18 @@ class Listings:
         They are computed from every stored manifest with a `subject`, so those that old clients listed under a
         fallback tag (`sha256-<hex>`) are among them.
         """
-        rows = await self._rows.referrers(repository, str(subject), artifact_type, after, _REFERRERS_PAGE + 1)
         descriptors: list[dict[str, Any]] = []
         size = 0
-        for row in rows[:_REFERRERS_PAGE]:
-            size += 300 + len(row.annotations or "")
-            if descriptors and size > _REFERRERS_BYTES:
-                break
-            descriptors.append(_descriptor(row))
-        if len(descriptors) == len(rows):
-            return Referrers(descriptors, None)
-        return Referrers(descriptors, rows[len(descriptors) - 1].id)
+        while True:
+            rows = await self._rows.referrers(repository, str(subject), artifact_type, after, _REFERRERS_READ)
+            for row in rows:
+                size += _REFERRER_BYTES + len((row.annotations or "").encode())
+                if descriptors and size > _REFERRERS_BYTES:
+                    return Referrers(descriptors, after)
+                descriptors.append(_descriptor(row))
+                after = row.id
+            if len(rows) < _REFERRERS_READ:
+                return Referrers(descriptors, None)
 
 
 def _page(names: list[str], limit: int) -> Page:

@@ -30,8 +30,9 @@ def upload_span(header: str | None) -> Span | None:
 def download_spans(header: str | None, size: int) -> list[tuple[int, int]] | None:
     """What a Range header asks of `size` bytes, as (first byte, length); None for the whole.
 
-    Ranges that overlap so much that they come to more than the whole get the whole (RFC 9110 §14.2). Unsatisfiable when no range touches the bytes. `500-0`, which RFC 9110 lets a server ignore, counts as such too:
-    the conformance suite asks for 416.
+    Ranges that overlap so much that they come to more than the whole get the whole (RFC 9110 §14.2). Unsatisfiable
+    when no range touches the bytes. `500-0`, which RFC 9110 lets a server ignore, counts as such too: the conformance
+    suite asks for 416.
     """
     if header is None:
         return None
