@@ -35,7 +35,12 @@ class ReadCache:
         if changed or self._seen is None:
             if changed is None:
                 return None
-            await self._refresh()
+            try:
+                await self._refresh()
+            except BaseException:  # this change will not be told again
+                self._clear()
+                self._seen = None
+                raise
         entry = self._entries.get((repository, key))
         return None if entry is None else entry[0]
 
@@ -55,18 +60,21 @@ class ReadCache:
             self._seen = (await self._engine.read(_LATEST))[0][0]
             return
         rows = await self._engine.read(_SINCE, seen=self._seen, most=_MOST_CHANGES)
-        if not rows:
-            return
-        self._seen = rows[-1][0]
         if len(rows) == _MOST_CHANGES:
+            self._clear()
             self._seen = (await self._engine.read(_LATEST))[0][0]
-            self._entries.clear()
-            self._size = 0
             return
-        for _, repository, tag, old, new in rows:
+        for identity, repository, tag, old, new in rows:
+            self._seen = identity
+            if old is not None and old == new:  # the same bytes under another media type, whatever tags they have
+                self._clear()
             for key in (tag, old, new, f"blob {old}", f"blob {new}"):
                 if key is not None:
                     self._forget((repository, key))
+
+    def _clear(self) -> None:
+        self._entries.clear()
+        self._size = 0
 
     def _forget(self, key: tuple[str, str]) -> None:
         entry = self._entries.pop(key, None)

@@ -1,7 +1,7 @@
 """The `changes` table: one row for each change of an answer or a right, in the transaction that makes it.
 
 Kinds: `blob.link`, `blob.unlink`, `manifest.push`, `manifest.delete`, `tag.move`, `tag.delete`.
-`old` and `new` are digests.
+`old` and `new` are digests; a push that gives stored bytes another media type has them as both.
 """
 
 from entrepot.database.engine import Transaction

@@ -119,21 +119,22 @@ class DatabaseManifests:
 
         return await self._engine.write(put, durable=True)
 
-    async def delete_manifest(self, repository: str, digest: str, caller: Caller) -> bool:
+    async def delete_manifest(self, repository: str, digest: str, caller: Caller) -> list[str] | None:
         """See the port."""
 
-        async def delete(transaction: Transaction) -> bool:
+        async def delete(transaction: Transaction) -> list[str] | None:
             identity = await repository_id(transaction, repository)
             row = await transaction.one(_ID, repository=identity, digest=digest) if identity is not None else None
             if identity is None or row is None:
-                return False
-            for tag, at in await transaction.all(_DROP_TAGS, manifest=row[0]):
+                return None
+            tags = await transaction.all(_DROP_TAGS, manifest=row[0])
+            for tag, at in tags:
                 await record(transaction, caller, "tag.delete", identity, tag=tag, old=digest, at=at)
             await transaction.run(_DROP_REFERENCES, manifest=row[0])
             if not await transaction.run(_DROP, manifest=row[0]):
                 raise Conflict("the manifest was deleted meanwhile")
             await record(transaction, caller, "manifest.delete", identity, old=digest)
-            return True
+            return sorted(tag for tag, _ in tags)
 
         return await self._engine.write(delete, durable=True)
 
@@ -189,7 +190,7 @@ async def _store(transaction: Transaction, repository: int, manifest: NewManifes
             raise Conflict("the manifest was deleted meanwhile")
         if row[1] != manifest.media_type:
             await transaction.run(_RETYPE, id=row[0], media_type=manifest.media_type)
-            await record(transaction, caller, "manifest.push", repository, new=manifest.digest)
+            await record(transaction, caller, "manifest.push", repository, old=manifest.digest, new=manifest.digest)
         return int(row[0])
     for digest, kind in manifest.references:
         await transaction.run(_REFER, manifest=row[0], digest=digest, kind=kind)
