@@ -57,10 +57,12 @@ class PostgresEngine:
             try:
                 with _errors():
                     return await self._once(work, begin)
-            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, Conflict):
+            except Conflict:
                 if attempt == _ATTEMPTS - 1:
                     raise
-        raise AssertionError
+            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+                continue
+        raise StorageError("the database is too busy with other changes of the same rows: try again")
 
     def changed(self) -> None:
         """See Engine: notifications come late, so nothing that can change is cached."""
@@ -127,5 +129,5 @@ def _errors() -> Iterator[None]:
         raise Conflict(str(error)) from error
     except asyncpg.DiskFullError as error:
         raise StorageFull("no space is left for the database") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         raise StorageError(f"the database cannot be used: {type(error).__name__}") from error
