@@ -129,14 +129,6 @@ class HeldEngine:
         """Whoever made the engine closes it."""
 
 
-async def until_waiting_for_a_lock(rows: Rows) -> None:
-    """Return when a connection of this PostgreSQL database waits for another's lock."""
-    while not await rows.engine.read(
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    ):
-        await asyncio.sleep(0.01)
-
-
 def a_digest() -> str:
     """A digest that nothing else has."""
     return f"sha256:{secrets.token_hex(32)}"
