@@ -38,7 +38,7 @@ bench: $(DEVELOPMENT) ## measure side by side with docker-registry, distribution
 	$(BIN)/python -m bench $(BENCH)
 
 image: $(DEVELOPMENT) ## build an image of Entrepot into dist/
-	$(BIN)/python deploy/image/build.py
+	$(BIN)/python -m deploy.image.build
 
 lock: $(DEVELOPMENT) ## resolve the dependencies anew within pyproject's ranges
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header pyproject.toml -o requirements.lock

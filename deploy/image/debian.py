@@ -65,6 +65,10 @@ DROPPED = (
     "usr/lib/*/audit/*",
     "usr/lib/*/engines-3/*",
     "usr/lib/*/gconv/*",
+    "usr/lib/*/libc_malloc_debug.so*",
+    "usr/lib/*/libmemusage.so",
+    "usr/lib/*/libpcprofile.so",
+    "usr/lib/*/libthread_db.so*",
     "usr/lib/valgrind/*",
     # Not used by a server, or linked with a library that is left out. Without _sqlite3 there is exactly one SQLite.
     "usr/lib/python3*/ensurepip/*",
@@ -154,7 +158,8 @@ def unpack(debs: list[Path], tree: Path) -> None:
         _extract(deb, tree)
     _configure(tree)
     _write_package_status(debs, tree)
-    _remove_empty_directories(tree / "usr")
+    for directory in ("lib", "share"):
+        _remove_empty_directories(tree / "usr" / directory)
 
 
 def _extract(deb: Path, tree: Path) -> None:
