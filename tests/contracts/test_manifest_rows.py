@@ -247,6 +247,7 @@ async def test_of_many_deletions_at_once_one_deletes(database: Database) -> None
     deleted = await asyncio.gather(
         *(worker.manifests.delete_manifest(HELLO, digest, SOMEBODY) for worker in workers),
     )
-    assert sorted(deleted) == [False, False, False, True]
+    assert deleted.count(None) == 3
+    assert ["v1"] in deleted
     kinds = [change.kind for change in await workers[0].changes()]
     assert (kinds.count("tag.delete"), kinds.count("manifest.delete")) == (1, 1)

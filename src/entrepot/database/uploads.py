@@ -53,6 +53,8 @@ _NEW_BLOB = (
     " ON CONFLICT (digest) DO NOTHING RETURNING id"
 )
 _OLD_BLOB = "SELECT id FROM blobs WHERE digest = :digest"
+_KNOW_STORE = "INSERT INTO store (name, id, generation) VALUES (:name, :id, 1) ON CONFLICT (name) DO NOTHING"
+_STORE = "SELECT id, generation FROM store WHERE name = :name"
 _EXPIRED = "SELECT id FROM uploads WHERE expires_at <= now_us() ORDER BY expires_at LIMIT :limit"
 _EXPIRE = "UPDATE uploads SET generation = generation + 1 WHERE id = :id AND expires_at <= now_us()"
 _TRASHED = "SELECT store, key FROM trash LIMIT :limit"
@@ -173,6 +175,17 @@ class DatabaseUploads:
             return True
 
         return await self._engine.write(cancel, durable=False)
+
+    async def store_identity(self, store: str, fresh: str) -> str:
+        """See the port."""
+
+        async def know(transaction: Transaction) -> str:
+            await transaction.run(_KNOW_STORE, name=store, id=fresh)
+            row = await transaction.one(_STORE, name=store)
+            assert row is not None
+            return f"{row[0]} {row[1]}"
+
+        return await self._engine.write(know, durable=True)
 
     async def expire_uploads(self, limit: int) -> int:
         """See the port."""

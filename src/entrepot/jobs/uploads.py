@@ -1,10 +1,14 @@
 """Uploads past their time end, and bytes that nothing names any more are removed."""
 
+import uuid
 from collections.abc import Mapping
+
+import structlog
 
 from entrepot.registry.ports import Bytes, Housekeeping
 
 _STEP = 100
+_log = structlog.get_logger()
 
 
 class UploadCleaning:
@@ -14,9 +18,12 @@ class UploadCleaning:
         """`stores`: by name."""
         self._rows = rows
         self._stores = stores
+        self._agreed: set[str] = set()
 
     async def expire(self) -> int:
         """End sessions past their time; returns how many."""
+        if not await self._all_agree():
+            return 0
         total = 0
         while count := await self._rows.expire_uploads(_STEP):
             total += count
@@ -24,6 +31,8 @@ class UploadCleaning:
 
     async def empty_trash(self) -> int:
         """Remove the bytes of trashed keys, then forget the keys; a crash in between repeats the removal."""
+        if not await self._all_agree():
+            return 0
         total = 0
         while keys := [key for key in await self._rows.trashed(_STEP) if key[0] in self._stores]:
             for store, key in keys:
@@ -31,3 +40,19 @@ class UploadCleaning:
             await self._rows.empty_trash(keys)
             total += len(keys)
         return total
+
+    async def _all_agree(self) -> bool:
+        """Whether database and bytes belong together: after a restore, or with a directory of another database, nothing
+        may be removed until an administrator has looked."""
+        for name, store in self._stores.items():
+            if name in self._agreed:
+                continue
+            known = await self._rows.store_identity(name, uuid.uuid4().hex)
+            found = await store.identity()
+            if found is None:
+                await store.mark(known)
+            elif found != known:
+                _log.error("database and bytes do not belong together; nothing is removed", store=name)
+                return False
+            self._agreed.add(name)
+        return True

@@ -74,11 +74,13 @@ class Manifests:
             )
         return Pushed(str(actual), tuple(tags), manifest.subject)
 
-    async def delete(self, repository: str, digest: Digest, caller: Caller) -> None:
-        """Delete the manifest and every tag that names it."""
+    async def delete(self, repository: str, digest: Digest, caller: Caller) -> list[str]:
+        """Delete the manifest and every tag that names it; returns those tags."""
         self._refuse_when_off()
-        if not await self._rows.delete_manifest(repository, str(digest), caller):
+        tags = await self._rows.delete_manifest(repository, str(digest), caller)
+        if tags is None:
             raise await self._missing(repository, str(digest))
+        return tags
 
     async def delete_tag(self, repository: str, tag: str, caller: Caller) -> None:
         """Delete the tag; its manifest stays and answers by digest."""

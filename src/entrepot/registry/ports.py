@@ -53,6 +53,14 @@ class Bytes(Protocol):
         """An URL by which anybody can GET these bytes for some minutes, where redirects are switched on."""
         ...
 
+    async def identity(self) -> str | None:
+        """The text that `mark` has written, if any."""
+        ...
+
+    async def mark(self, identity: str) -> None:
+        """Write, durably, whose bytes these are."""
+        ...
+
     async def check(self) -> None:
         """Return when the store answers (for readiness)."""
         ...
@@ -211,8 +219,8 @@ class ManifestRows(Protocol):
         """
         ...
 
-    async def delete_manifest(self, repository: str, digest: str, caller: Caller) -> bool:
-        """Delete a manifest and all its tags; False when there is none."""
+    async def delete_manifest(self, repository: str, digest: str, caller: Caller) -> list[str] | None:
+        """Delete a manifest and all its tags, which it returns; None when there is no such manifest."""
         ...
 
     async def delete_tag(self, repository: str, tag: str, caller: Caller) -> bool:
@@ -248,6 +256,10 @@ class Referrer:
 
 class Housekeeping(Protocol):
     """What the background needs: uploads past their time, and keys to remove."""
+
+    async def store_identity(self, store: str, fresh: str) -> str:
+        """What the database knows this store by: `fresh` when it sees the store for the first time."""
+        ...
 
     async def expire_uploads(self, limit: int) -> int:
         """End up to `limit` sessions past their time; returns how many."""

@@ -109,6 +109,21 @@ class FileStore:
         """See the port: files have none."""
         return None
 
+    async def identity(self) -> str | None:
+        """See the port."""
+        try:
+            with _errors():
+                return layout.identity_file(self._directory).read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    async def mark(self, identity: str) -> None:
+        """See the port."""
+        path = layout.identity_file(self._directory)
+        with _errors():
+            path.write_text(identity + "\n")
+            await self._sync.sync(str(path))
+
     async def check(self) -> None:
         """See the port."""
         with _errors():

@@ -5,6 +5,7 @@ On a filesystem, under the data directory:
     DATA/
     ├── entrepot.db          rows (SQLite), with -wal and -shm beside it
     ├── entrepot.lock        held around each write transaction
+    ├── store                whose bytes these are, as the database knows it
     └── blobs/
         └── 01a207/          the first 24 bits of the key: milliseconds >> 24, a new directory every 4.66 hours
             └── 01a2071ee2767c47bff638c8386a91b8-5f3a90c2d1
@@ -16,6 +17,7 @@ In object storage, under the prefix (empty, or `registry/` and the like), where 
     PREFIX
     ├── blobs/
     │   └── 01a2071ee2767c47bff638c8386a91b8-5f3a90c2d1
+    ├── store                whose bytes these are, as the database knows it
     └── absent               never written: a check asks for it and wants to hear that it is not there
 """
 
@@ -32,9 +34,19 @@ def file_path(key: str) -> str:
     return f"blobs/{key[:6]}/{key}"
 
 
+def identity_file(data: Path) -> Path:
+    """Where a data directory says whose bytes it has."""
+    return data / "store"
+
+
 def object_path(prefix: str, key: str) -> str:
     """A key's path in a bucket."""
     return f"{prefix}blobs/{key}"
+
+
+def identity_object_path(prefix: str) -> str:
+    """Where a bucket says whose bytes it has."""
+    return f"{prefix}store"
 
 
 def absent_object_path(prefix: str) -> str:

@@ -144,6 +144,22 @@ class ObjectStore:
             path = layout.object_path(self._prefix, key)
             return await obstore.sign_async(self._store, "GET", path, _URL_LIFETIME)
 
+    async def identity(self) -> str | None:
+        """See the port."""
+        try:
+            with self._errors():
+                async with asyncio.timeout(_ANSWER):
+                    found = await obstore.get_async(self._store, layout.identity_object_path(self._prefix))
+                    return bytes(await found.bytes_async()).decode().strip()
+        except FileNotFoundError:
+            return None
+
+    async def mark(self, identity: str) -> None:
+        """See the port."""
+        with self._errors():
+            path = layout.identity_object_path(self._prefix)
+            await obstore.put_async(self._store, path, identity.encode(), use_multipart=False)
+
     async def check(self) -> None:
         """See the port. Asks for an object that is not there: that needs the bucket, the keys and the right to list."""
         try:

@@ -10,6 +10,7 @@ from entrepot.web.v2.blobs import matches
 from entrepot.web.v2.errors import refusal
 from entrepot.web.v2.parse import reference_from, tag_from
 
+_NAMED_TAGS = 20  # in a warning, which has at most 4096 bytes
 _MOST_TAGS = 100  # of one PUT; the specification asks for at least 10
 
 
@@ -56,11 +57,11 @@ class ManifestDoor:
     async def delete(self, name: str, reference: str, caller: Caller) -> Answer:
         """DELETE by tag takes the tag; by digest the manifest and its tags."""
         wanted = reference_from(reference)
-        if isinstance(wanted, Digest):
-            await self._manifests.delete(name, wanted, caller)
-        else:
+        if not isinstance(wanted, Digest):
             await self._manifests.delete_tag(name, wanted, caller)
-        return Answer(202)
+            return Answer(202)
+        tags = await self._manifests.delete(name, wanted, caller)
+        return Answer(202, _warning(tags) if len(tags) > 1 else [])
 
 
 def manifest_headers(manifest: StoredManifest, *, by_tag: bool) -> Headers:
@@ -71,6 +72,12 @@ def manifest_headers(manifest: StoredManifest, *, by_tag: bool) -> Headers:
         (b"etag", f'"{manifest.digest}"'.encode()),
         (b"cache-control", b"no-cache" if by_tag else b"max-age=31536000"),
     ]
+
+
+def _warning(tags: list[str]) -> Headers:
+    """For clients that delete a tag by its digest and take its siblings along (distribution-spec, "Warnings")."""
+    named = ", ".join(tags[:_NAMED_TAGS]) + (", ..." if len(tags) > _NAMED_TAGS else "")
+    return [(b"warning", f'299 - "{len(tags)} tags named this manifest and went with it: {named}"'.encode())]
 
 
 async def _body(request: Request) -> bytes:
