@@ -5,6 +5,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from bench import pulls, pushes, table
 from bench.content import KIB, MIB, Block, random_blob, small_image
@@ -124,8 +127,13 @@ def _installed(without: Sequence[str]) -> list[type[Server]]:
     return found
 
 
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)  # unwinds, so that every server is stopped and its data removed
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, _end)
     if not pulls.wrk_is_installed():
         _say("missing: wrk (get it: apt-get install wrk)")
         return 1

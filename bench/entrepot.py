@@ -32,6 +32,10 @@ class Entrepot(Server):
     def environment(self) -> Mapping[str, str]:
         return {"ENTREPOT_LOG__ACCESS": "false"}
 
+    def is_ready(self) -> bool:
+        """Whether it has said so, which it does when every worker listens; the first worker answers earlier."""
+        return b"entrepot: ready" in (self.directory / "log").read_bytes() and super().is_ready()
+
 
 class EntrepotTls(Entrepot):
     key = "entrepot-tls"

@@ -78,7 +78,7 @@ class Server(ABC):
         """Start it and wait until it answers; `start_seconds` is how long that took."""
         self.directory.mkdir(parents=True, exist_ok=True)
         command = self.command()
-        self._log = (self.directory / "log").open("ab")
+        self._log = (self.directory / "log").open("wb")
         began = time.perf_counter()
         self._process = subprocess.Popen(
             command,
@@ -89,7 +89,7 @@ class Server(ABC):
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        while not self._answers():
+        while not self.is_ready():
             if self._process.poll() is not None or time.perf_counter() - began > _READY_TIMEOUT:
                 last = (self.directory / "log").read_text(errors="replace").strip().splitlines()[-1:]
                 self.stop()
@@ -98,7 +98,8 @@ class Server(ABC):
         self.start_seconds = time.perf_counter() - began
         return self
 
-    def _answers(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it answers requests."""
         try:
             with wire.Connection(self.endpoint) as connection:
                 connection.exchange(connection.head(b"GET", b"/v2/"), 200)

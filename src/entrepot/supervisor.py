@@ -81,6 +81,10 @@ class _Supervisor:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            # Until the worker listens, nothing is in flight: a stop simply ends it, also one that came since the fork.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if self._stopping:
+                os._exit(0)
             os.close(self._alive_write)
             for other, listener in enumerate(self._sockets):
                 if other != index:
