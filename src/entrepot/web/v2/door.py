@@ -1,6 +1,8 @@
 """`/v2/` as a whole: from a request to the answer."""
 
-from entrepot.registry.errors import NameInvalid, RegistryError
+from collections.abc import Iterable
+
+from entrepot.registry.errors import NameInvalid, RegistryError, Unsupported
 from entrepot.registry.ports import Caller
 from entrepot.web.message import Answer, BadRequest, Request
 from entrepot.web.v2 import errors
@@ -29,13 +31,14 @@ class V2:
         allowed = METHODS[found.kind]
         if request.method not in allowed:
             text = f"{request.method} is not a thing to do with {found.kind} here"
-            return found.kind, errors.refusal(
-                405, "UNSUPPORTED", text, headers=[(b"allow", ", ".join(allowed).encode())]
-            )
+            return found.kind, errors.refusal(405, "UNSUPPORTED", text, headers=[_allow(allowed)])
         try:
             return found.kind, await self._dispatch(request, found, caller)
         except BadRequest as error:
             return found.kind, errors.refusal(400, "UNSUPPORTED", str(error))
+        except Unsupported as error:
+            others = [method for method in allowed if method != request.method]
+            return found.kind, errors.answer(error, [_allow(others)])
         except RegistryError as error:
             return found.kind, errors.answer(error)
 
@@ -84,3 +87,7 @@ class V2:
                 return await self._manifests.delete(name, reference, caller)
             case _:
                 return await self._manifests.get(request, name, reference)
+
+
+def _allow(methods: Iterable[str]) -> tuple[bytes, bytes]:
+    return b"allow", ", ".join(methods).encode()

@@ -47,8 +47,6 @@ def answer(error: errors.RegistryError, headers: Headers | None = None) -> Answe
     extra: Headers = list(headers or [])
     if wire.status in (503, 507):
         extra.append((b"retry-after", _RETRY_SECONDS))
-    if wire.status == 405:
-        extra.append((b"allow", b"GET, HEAD"))
     return refusal(wire.status, wire.code, error.message or (type(error).__doc__ or ""), error.detail, extra)
 
 

@@ -38,7 +38,8 @@ class ListingDoor:
 
     async def referrers(self, request: Request, name: str, digest: Digest) -> Answer:
         """An index of the manifests that name this digest as their subject; empty for what is not here."""
-        artifact_type = request.query.one("artifactType") or None
+        # A media type has no space: one is a `+` that the client did not percent-encode.
+        artifact_type = (request.query.one("artifactType") or "").replace(" ", "+") or None
         after = request.query.one("after") or "0"
         if not after.isascii() or not after.isdigit() or len(after) > 18:
             raise PageInvalid("after must be the number that the Link header gave")
