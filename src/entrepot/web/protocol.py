@@ -160,7 +160,7 @@ class Protocol(HttpToolsProtocol):
         if method not in (b"GET", b"HEAD"):
             return False
         hit = door.answer(method, self.url, self.headers, self.client)
-        if hit is None:
+        if hit is None or (hit.file is not None and self.scheme == "https"):
             return False
         headers = self.server_state.default_headers
         if self._defaults[0] is not headers:
@@ -286,6 +286,9 @@ class _Sender:
         if cycle.disconnected:
             return
         assert self._head is not None
+        if self._protocol.scheme == "https":
+            await self._send_encrypted(message["file"])
+            return
         finished: asyncio.Future[bool] = self._protocol.loop.create_future()
 
         def done(sent: bool) -> None:
@@ -303,6 +306,23 @@ class _Sender:
         finally:
             sender.stop()
         if sent:
+            self._complete()
+        else:
+            cycle.transport.abort()
+
+    async def _send_encrypted(self, file: tuple[str, int, int]) -> None:
+        """Over TLS a file goes through the transport, in pieces; to the socket itself would be in clear."""
+        cycle = self._cycle
+        path, offset, count = file
+        with open(path, "rb") as content:  # noqa: ASYNC230 - as quick as the opening in FileSender
+            assert self._head is not None
+            cycle.transport.write(b"".join(self._head))
+            self._head = None
+            try:
+                sent = await self._protocol.loop.sendfile(cycle.transport, content, offset, count)
+            except (OSError, RuntimeError):
+                sent = 0
+        if sent == count:
             self._complete()
         else:
             cycle.transport.abort()
