@@ -1,6 +1,6 @@
 """`/v2/` as a whole: from a request to the answer."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from entrepot.registry.errors import NameInvalid, RegistryError, Unsupported
 from entrepot.registry.ports import Caller
@@ -33,7 +33,10 @@ class V2:
             text = f"{request.method} is not a thing to do with {found.kind} here"
             return found.kind, errors.refusal(405, "UNSUPPORTED", text, headers=[_allow(allowed)])
         try:
-            return found.kind, await self._dispatch(request, found, caller)
+            answer = await self._dispatch(request, found, caller)
+            if answer.stream is not None:
+                answer.stream = await _begun(answer.stream)
+            return found.kind, answer
         except BadRequest as error:
             return found.kind, errors.refusal(400, "UNSUPPORTED", str(error))
         except Unsupported as error:
@@ -91,3 +94,15 @@ class V2:
 
 def _allow(methods: Iterable[str]) -> tuple[bytes, bytes]:
     return b"allow", ", ".join(methods).encode()
+
+
+async def _begun(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes, the first of them at hand: a store that fails at once gets its own answer, not a broken 200."""
+    first = await anext(stream, b"")
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for chunk in stream:
+            yield chunk
+
+    return whole()
