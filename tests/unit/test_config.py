@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.support.configuration import from_environment, refused
 
 from entrepot.config import Address, Settings, find_file, load
 from entrepot.config.document import document
 from entrepot.config.settings import SETTINGS, value_of
+from tests.support.configuration import from_environment, refused
 
 WriteFile = Callable[[str], Path]
 

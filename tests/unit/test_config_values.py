@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.configuration import from_environment, refused
 
 from entrepot.config import Address, ConfigError, load
 from entrepot.config.kinds import DURATION, LISTEN, mask_password
 from entrepot.config.settings import SETTINGS, value_of
+from tests.support.configuration import from_environment, refused
 
 # ---- values ------------------------------------------------------------------------------------------------------
 
