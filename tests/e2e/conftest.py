@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -11,6 +12,8 @@ from tests.support.certificates import Authority, new_authority
 from tests.support.engine import start_containerd, start_docker
 from tests.support.images import Layout
 from tests.support.machine import Machine
+from tests.support.postgres import new_database
+from tests.support.s3 import REGION, SECRET_ACCESS_KEY, Bucket
 from tests.support.server import Registry, start_registry
 from tests.support.tools import missing_tools
 
@@ -99,9 +102,29 @@ def secure_registry(machine: Machine) -> Registry:
     return start_registry(machine, "secure", host=PRIVATE_HOST, certificate=certificate, settings=settings)
 
 
-@pytest.fixture(params=["plain", "secure"])
+@pytest.fixture(scope="session")
+def distributed_registry(machine: Machine, s3_server: str, postgres_server: str) -> Iterator[Registry]:
+    """Entrepot without TLS on a loopback port, its rows in PostgreSQL and its bytes in object storage."""
+    bucket = Bucket(s3_server, f"e2e-{uuid4().hex}")
+    bucket.create()
+    with new_database(postgres_server) as database:
+        settings = {
+            "ENTREPOT_DATABASE__URL": database,
+            "ENTREPOT_STORAGE__BACKEND": "s3",
+            "ENTREPOT_STORAGE__S3__BUCKET": bucket.name,
+            "ENTREPOT_STORAGE__S3__REGION": REGION,
+            "ENTREPOT_STORAGE__S3__ENDPOINT": bucket.endpoint,
+            "ENTREPOT_STORAGE__S3__ACCESS_KEY_ID": bucket.access_key_id,
+            "ENTREPOT_STORAGE__S3__SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        }
+        made = start_registry(machine, "distributed", settings=settings)
+        yield made
+        made.process.stop()
+
+
+@pytest.fixture(params=["plain", "secure", "distributed"])
 def registry(request: pytest.FixtureRequest) -> Registry:
-    """Entrepot over plain HTTP, and again over TLS."""
+    """Entrepot over plain HTTP, over TLS, and on PostgreSQL and S3."""
     made: Registry = request.getfixturevalue(f"{request.param}_registry")
     return made
 

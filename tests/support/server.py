@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.certificates import Certificate
-from tests.support.machine import Machine
+from tests.support.machine import Machine, Process
 from tests.support.tools import CHECKOUT
 
 _READY = r"entrepot: ready on (?P<url>https?://\S+)"
@@ -46,6 +46,7 @@ class Registry:
     """A running server: `address` is what stands before the first slash of an image's name."""
 
     machine: Machine
+    process: Process
     address: str
     url: str
     data_directory: Path
@@ -134,4 +135,4 @@ def start_registry(
     if host:
         port = address.rpartition(":")[2]
         address = host if (scheme, port) == ("https", "443") else f"{host}:{port}"
-    return Registry(machine, address, f"{scheme}://{address}", data_directory)
+    return Registry(machine, process, address, f"{scheme}://{address}", data_directory)
