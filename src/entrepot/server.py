@@ -1,6 +1,7 @@
 """The composition root: the only place that knows everything. `serve` is what `entrepot serve` calls."""
 
 import asyncio
+import signal
 import socket
 import sys
 from contextlib import AsyncExitStack
@@ -42,6 +43,8 @@ _TRASH_SECONDS = 15
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
+    # As the first process of a container nothing stops us before a handler is there; the supervisor brings its own.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     configure_logs(settings.log.level, as_json=settings.log.format == "json")
     try:
         sockets = prepare(settings)
@@ -94,7 +97,7 @@ async def _work(settings: Settings, metrics: Metrics, listener: socket.socket, l
         tls = settings.http.tls
         certificate = (str(tls.certificate), str(tls.key)) if tls.certificate else None
         direct = fast_door if isinstance(engine.changed(), bool) and certificate is None else None
-        await listen(app, direct, listener, certificate, lifeline)
+        await listen(app, direct, observer, listener, certificate, lifeline)
         jobs.cancel()
         await asyncio.gather(jobs, return_exceptions=True)
 

@@ -42,7 +42,7 @@ class Observer:
         """One request is over; `sent` and `received` are bytes of bodies."""
         seconds = time.perf_counter() - started
         self._metrics.count(route, method, status, seconds, sent, received)
-        if self._log is not None:
+        if self._log is not None and (route != "operations" or status >= 400):  # probes that find all well say nothing
             self._log.line(request, address, method, target, status, sent, seconds, agent)
 
     def exposition(self) -> bytes:
