@@ -83,6 +83,13 @@ class Node:
             raise AssertionError(f"did not stop within {_STOP_SECONDS} s\n{self.log_tail()}") from None
         return self._end(0)
 
+    def processes(self) -> list[int]:
+        """The ids of the server's processes, the parent first."""
+        assert self._process is not None
+        parent = self._process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return [parent, *map(int, children)]
+
     def log_tail(self) -> str:
         """The end of what the server wrote to standard error."""
         return self.log.read_text(errors="replace")[-4000:]

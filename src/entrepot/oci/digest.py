@@ -9,9 +9,17 @@ from typing import Protocol
 class Hash(Protocol):
     """What we use of a hashlib object."""
 
-    def update(self, data: bytes | bytearray | memoryview, /) -> None: ...
-    def hexdigest(self) -> str: ...
-    def copy(self) -> "Hash": ...
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Go on with these bytes."""
+        ...
+
+    def hexdigest(self) -> str:
+        """The hash of what came so far, in small hexadecimal letters."""
+        ...
+
+    def copy(self) -> "Hash":
+        """One that goes on apart from this one."""
+        ...
 
 
 CANONICAL = "sha256"

@@ -24,6 +24,7 @@ def upgrade() -> None:
     _blobs()
     _uploads()
     _manifests()
+    _tags()
     _changes()
 
 
@@ -125,6 +126,9 @@ def _manifests() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("manifest_references_digest", "manifest_references", ["digest"])
+
+
+def _tags() -> None:
     op.create_table(
         "tags",
         sa.Column("repository_id", _ID, sa.ForeignKey("repositories.id"), primary_key=True),
