@@ -116,9 +116,8 @@ class Machine:
     def __init__(self, address: str = "") -> None:
         """With an `address` (IPv4) the machine has its own network with just that address and the loopback's."""
         self.directory = Path(tempfile.mkdtemp(prefix="entrepot-e2e-"))
-        for name in ("etc", "run", "var-lib", "home", "tmp", "logs"):
+        for name in ("run", "var-lib", "home", "tmp", "logs"):
             (self.directory / name).mkdir()
-        (self.directory / "etc").rmdir()  # `cp -a` makes it
         self.environment = {
             "HOME": str(self.directory / "home"),
             "LANG": "C.UTF-8",
