@@ -57,7 +57,7 @@ def _check_certificate(settings: Settings) -> None:
     tls = settings.http.tls
     if tls.certificate is None or tls.key is None:
         return
-    from entrepot.web.protocol import tls_context
+    from entrepot.web.tls import tls_context
 
     try:
         tls_context(str(tls.certificate), str(tls.key))

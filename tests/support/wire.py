@@ -112,6 +112,13 @@ class Connection:
         self.send(request)
         return self.answer(method)
 
+    def rest(self) -> bytes:
+        """All that comes until the server ends the connection."""
+        try:
+            return self._file.read()
+        except ConnectionResetError:
+            return b""
+
     def ended(self) -> bool:
         """Wait for the server's end of the connection; False when it sends more instead."""
         try:

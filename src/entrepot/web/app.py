@@ -100,6 +100,9 @@ class App:
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if len(hosts) > 1 or (not hosts and scope["http_version"] == "1.1"):
             raise BadRequest("a request names its Host once (RFC 9112 §3.2)")
+        codings = [value.lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
+        if codings and (codings != [b"chunked"] or scope["http_version"] == "1.0"):
+            raise BadRequest("the only Transfer-Encoding is chunked, in HTTP/1.1 (RFC 9112 §6.1)")
         host = hosts[0].decode("latin-1") if hosts else None
         origin = _header(scope, b"origin")
         return self._guard.host_refusal(host) or self._guard.origin_refusal(scope["method"], origin, host)

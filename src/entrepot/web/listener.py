@@ -12,7 +12,9 @@ import uvicorn
 
 from entrepot.web.app import App
 from entrepot.web.fast_door import FastDoor
-from entrepot.web.protocol import Protocol, tls_context
+from entrepot.web.observer import Observer
+from entrepot.web.protocol import Protocol
+from entrepot.web.tls import tls_context
 
 _KEEP_ALIVE = 75  # seconds of silence between requests, as nginx
 _GRACE = 30  # seconds for requests in flight when the server stops
@@ -34,12 +36,14 @@ class Lifeline(Port):
 async def listen(
     app: App,
     fast_door: FastDoor | None,
+    observer: Observer,
     listener: socket.socket,
     certificate: tuple[str, str] | None,
     lifeline: Lifeline,
 ) -> None:
     """Serve until SIGTERM or the parent's death; returns when what was in flight is answered."""
     Protocol.fast_door = fast_door
+    Protocol.observer = observer
     config = uvicorn.Config(
         app,
         http=Protocol,

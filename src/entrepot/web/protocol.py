@@ -8,20 +8,22 @@
 
 import asyncio
 import json
-import ssl
 from typing import Any, ClassVar
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from entrepot.web.app import SENDFILE
+from entrepot.web.app import SENDFILE, V2_HEADERS
 from entrepot.web.fast_door import FastDoor, Hit
 from entrepot.web.file_sender import FileSender
+from entrepot.web.observer import Observer
 
 _MAX_HEAD = 64 * 1024  # bytes of request line and headers; clients send tokens of some KiB
+_LINGER_SECONDS = 2.0  # that a client has to read its refusal before the connection is torn down
 _MAX_DRAIN = 64 * 1024 * 1024  # bytes of a body that is read only so that the client sees our refusal
 _WATCH_SECONDS = 15.0
 _HEAD_LOOKS = 4  # looks in a row that may find the same unfinished head: a minute
+_HEAD_TOO_LARGE = f"the request's head is over {_MAX_HEAD} bytes"
 _TLS_HELLO = (b"\x16\x03", b"\x80")  # a TLS record, or an SSLv2-style hello
 _TLS_ON_PLAIN = "Client sent an HTTPS request to an HTTP server: use http://, or give this registry a certificate"
 
@@ -53,19 +55,22 @@ class Protocol(HttpToolsProtocol):
     """One connection."""
 
     fast_door: ClassVar[FastDoor | None] = None
-    """Set by the worker before it listens."""
+    observer: ClassVar[Observer]
+    """Both are set by the worker before it listens."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._head = 0  # bytes of the head that is being received
         self._in_head = True
         self._fresh = True
+        self._deaf = False  # nothing more is read: what would come cannot be trusted, or was refused
         self._drained = 0
         self._heard = 0.0  # the loop's time of the last byte
         self._heads_seen = 0
         self._watch: asyncio.TimerHandle | None = None
         self._defaults: tuple[object, bytes] = (None, b"")
         self.sender: FileSender | None = None
+        self.url = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is here. One timer a connection watches it; no request starts or stops a timer."""
@@ -83,6 +88,8 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of any part of a request."""
+        if self._deaf:
+            return
         self._heard = self.loop.time()
         if self._fresh:
             self._fresh = False
@@ -91,13 +98,16 @@ class Protocol(HttpToolsProtocol):
                 return
         if self._in_head:
             self._head += len(data)
-        super().data_received(data)
-        if self._in_head and self._head > _MAX_HEAD and not self.transport.is_closing():
-            self._refuse(431, "UNSUPPORTED", f"the request's head is over {_MAX_HEAD} bytes")
-
-    def send_400_response(self, msg: str) -> None:
-        """Framing that cannot be trusted (RFC 9112 §6.3): say so and close."""
-        self._refuse(400, "UNSUPPORTED", "the request is not valid HTTP/1.1")
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # no other protocol is spoken here, which the client learns from an ordinary answer
+        except httptools.HttpParserError as error:
+            # Framing that cannot be trusted (RFC 9112 §6.3).
+            self._refuse(400, "UNSUPPORTED", f"the request is not valid HTTP/1.1: {error}")
+        if self._in_head and self._head > _MAX_HEAD:
+            self._refuse(431, "UNSUPPORTED", _HEAD_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """A new request. Its scope is made only when the ordinary door needs one."""
@@ -105,10 +115,28 @@ class Protocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; one of the trailers says nothing that we want to know (RFC 9110 §6.5.1)."""
+        if not self._in_head:
+            self._head += len(name) + len(value)
+            if self._head > _MAX_HEAD:
+                self._refuse(431, "UNSUPPORTED", _HEAD_TOO_LARGE)
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
         """The head is whole: answer at once, or start a task."""
+        if self._deaf:
+            return
         self._in_head = False
         self._heads_seen = 0
+        if self._head > _MAX_HEAD and self._head_size() > _MAX_HEAD:
+            self._refuse(431, "UNSUPPORTED", _HEAD_TOO_LARGE)
+            return
+        self._head = 0
         if self._answered_at_once():
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -124,7 +152,7 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of the body; after the answer it is thrown away, within limits."""
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None:
+        if cycle is None or self._deaf:
             return
         if cycle.response_complete:
             self._drained += len(body)
@@ -138,7 +166,7 @@ class Protocol(HttpToolsProtocol):
         self._in_head = True
         self._head = 0
         self._drained = 0
-        if self.cycle is not None:
+        if self.cycle is not None and not self._deaf:
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -197,11 +225,39 @@ class Protocol(HttpToolsProtocol):
         self.sender.start()
         return True
 
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
     def _refuse(self, status: int, code: str, message: str) -> None:
+        """Answer here, and read nothing more. Behind a request that still waits for its answer only the end comes."""
+        if self._deaf or self.transport.is_closing():
+            return
+        self._deaf = True
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not cycle.more_body:
+                cycle.keep_alive = False
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        observer, identity = self.observer, self.observer.new_id()
         body = json.dumps({"errors": [{"code": code, "message": message}]}, separators=(",", ":")).encode() + b"\n"
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        known = b"".join(b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *V2_HEADERS))
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + known + head % (len(body), identity.encode()) + body)
+        address = self.client[0] if self.client else ""
+        target = self.url.decode("latin-1")
+        observer.answered(identity, address, "", target, "", "other", status, len(body), 0, observer.now())
+        self.linger()
+
+    def linger(self) -> None:
+        """Close so that the client can read its answer: closing over unread bytes would reset it (RFC 9112 §9.6)."""
+        self._deaf = True
+        if not self.transport.can_write_eof():
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.transport.write_eof()
+            self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
     def on_response_complete(self) -> None:
         """An answer of the ordinary door is out."""
@@ -331,15 +387,8 @@ class _Sender:
         cycle = self._cycle
         cycle.response_complete = True
         cycle.message_event.set()
-        if not cycle.keep_alive:
+        if not cycle.keep_alive and cycle.more_body:
+            self._protocol.linger()
+        elif not cycle.keep_alive:
             cycle.transport.close()
         cycle.on_response()
-
-
-def tls_context(certificate: str, key: str) -> ssl.SSLContext:
-    """TLS 1.2 and newer, HTTP/1.1 by ALPN: uploads and downloads are faster over it than over HTTP/2."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(certificate, key)
-    return context
