@@ -5,6 +5,7 @@ blob, shims' sockets). Here each of these is a directory that belongs to the tes
 runs side by side, or one run after another, never see each other, and the machine that runs the tests stays clean.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -84,11 +85,15 @@ class Process:
         pid = self._popen.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
+    def _signal_children(self, number: signal.Signals) -> None:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            for child in self.children():
+                os.kill(child, number)
+
     def stop(self) -> None:
         """SIGTERM to the program that nsenter runs (it forwards none itself), then wait; SIGKILL after STOP_SECONDS."""
         if self._popen.poll() is None:
-            for child in self.children():
-                os.kill(child, signal.SIGTERM)
+            self._signal_children(signal.SIGTERM)
             try:
                 self._popen.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -97,8 +102,7 @@ class Process:
     def kill(self) -> None:
         """SIGKILL to the program's children first, so that what waits for them ends by itself, then to it."""
         if self._popen.poll() is None:
-            for child in self.children():
-                os.kill(child, signal.SIGKILL)
+            self._signal_children(signal.SIGKILL)
             try:
                 self._popen.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -144,10 +148,12 @@ class Machine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(self._processes):
-            process.stop()
-        self._init.kill()
-        shutil.rmtree(self.directory)
+        try:
+            for process in reversed(self._processes):
+                process.stop()
+        finally:
+            self._init.kill()
+            shutil.rmtree(self.directory)
 
     def _log(self, name: str) -> Path:
         return self.directory / "logs" / f"{name}.log"
