@@ -10,6 +10,7 @@ from typing import Any
 from entrepot.config import Settings
 from entrepot.registry.errors import RegistryError
 from entrepot.storage import layout
+from entrepot.storage.directories import make_directory
 
 _BACKLOG = 2048
 
@@ -40,7 +41,7 @@ def is_loopback(host: str) -> bool:
 def _check_directory(settings: Settings) -> None:
     directory = settings.data_dir
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         probe = directory / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink()

@@ -25,19 +25,18 @@ class _Checks:
 
     def run(self, address: str) -> None:
         """Pull from the restarted server; compare rows and bytes."""
-        client = Client(address)
-        for repository, content in self._ledger.blobs[self._blobs :]:
-            reply = client.blob(repository, sha256(content))
-            assert (reply.status, reply.body == content) == (200, True), (repository, sha256(content), reply.status)
-        for repository, content in self._ledger.manifests[self._manifests :]:
-            reply = client.manifest(repository, sha256(content))
-            assert (reply.status, reply.body) == (200, content)
-        for (repository, name), tag in self._ledger.tags.items():
-            digest = client.request("HEAD", f"/v2/{repository}/manifests/{name}").headers["Docker-Content-Digest"]
-            assert digest in (tag.acknowledged or None, tag.sent), f"{repository}:{name}"
+        with Client(address) as client:
+            for repository, content in self._ledger.blobs[self._blobs :]:
+                reply = client.blob(repository, sha256(content))
+                assert (reply.status, reply.body == content) == (200, True), (repository, sha256(content), reply.status)
+            for repository, content in self._ledger.manifests[self._manifests :]:
+                reply = client.manifest(repository, sha256(content))
+                assert (reply.status, reply.body) == (200, content)
+            for (repository, name), tag in self._ledger.tags.items():
+                digest = client.request("HEAD", f"/v2/{repository}/manifests/{name}").headers["Docker-Content-Digest"]
+                assert digest in (tag.acknowledged or None, tag.sent), f"{repository}:{name}"
         assert list(disagreements(self._stored, self._last_row)) == []
         assert unnamed(self._stored) == set()
-        client.close()
         self._blobs, self._manifests = len(self._ledger.blobs), len(self._ledger.manifests)
         self._last_row = self._stored.rows("SELECT COALESCE(MAX(id), 0) FROM blobs")[0][0]
 

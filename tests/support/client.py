@@ -5,7 +5,7 @@ import http.client
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from email.message import Message
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 _SECONDS = 60  # until an answer must have come
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -48,6 +48,12 @@ class Client:
         self._connection = http.client.HTTPConnection(address, timeout=_SECONDS)
         self.worker = ""
         """Which worker gave the last answer: every worker has a prefix of its own in its request ids."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def request(
         self,

@@ -13,6 +13,7 @@ from pathlib import Path
 from entrepot.oci.digest import Hash
 from entrepot.registry.errors import StorageError, StorageFull
 from entrepot.storage import layout
+from entrepot.storage.directories import make_directory, sync_directory
 from entrepot.storage.file_writer import BLOCK, Buffers, FileWriter
 from entrepot.storage.group_sync import GroupSync
 
@@ -36,7 +37,8 @@ class FileStore:
     async def start(self) -> None:
         """Make the directory; StorageError when that cannot be done."""
         with _errors():
-            layout.blobs_directory(self._directory).mkdir(parents=True, exist_ok=True)
+            make_directory(layout.blobs_directory(self._directory))
+            sync_directory(str(self._directory))  # another worker may have made it just now
 
     async def write(self, key: str, chunks: AsyncIterator[bytes], hashes: Sequence[Hash]) -> int:
         """See the port. The directory entry and the bytes are durable after `sync`."""
@@ -113,7 +115,7 @@ class FileStore:
         """See the port."""
         try:
             with _errors():
-                return layout.identity_file(self._directory).read_text().strip()
+                return layout.identity_file(self._directory).read_text().strip() or None  # None: a crash cut `mark`
         except FileNotFoundError:
             return None
 
@@ -144,11 +146,7 @@ class FileStore:
 
     def _make_directory(self, directory: str) -> None:
         os.makedirs(directory, exist_ok=True)
-        parent = os.open(os.path.dirname(directory), os.O_RDONLY)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
+        sync_directory(os.path.dirname(directory))
         self._made.add(directory)
 
     async def _fill(self, descriptor: int, chunks: AsyncIterator[bytes], hashes: Sequence[Hash]) -> int:

@@ -10,6 +10,8 @@ import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from entrepot.storage.directories import sync_directory
+
 _LARGE = 4 * 1024 * 1024  # bytes: what takes long is synced on its own thread, so that small files do not wait for it
 _MOST = 256  # files a group
 
@@ -70,7 +72,7 @@ class GroupSync:
                 failed[path] = error
         for directory in {os.path.dirname(path) for path, _, _ in group}:
             try:
-                _sync_directory(directory)
+                sync_directory(directory)
             except OSError as error:
                 failed.update({path: error for path, _, _ in group if os.path.dirname(path) == directory})
         for loop in {loop for _, loop, _ in group}:
@@ -92,13 +94,5 @@ def _sync_file(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
