@@ -12,7 +12,7 @@ RUNTIME := .venv/.runtime
 DEVELOPMENT := .venv/.development
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 22
 
 serve: $(RUNTIME) ## start a registry, open on 127.0.0.1:5000, with its data in ./data (PORT=, DATA=)
 	@exec $(BIN)/entrepot serve --open --listen 127.0.0.1:$(PORT) --data-dir $(DATA)
