@@ -169,7 +169,15 @@ class Server(Registry):
 
     def log(self) -> list[dict[str, Any]]:
         """The lines logged so far; with `log.format: json` every one is JSON."""
-        return [json.loads(line) for line in self.log_file.read_text().splitlines()]
+        whole_lines = self.log_file.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole_lines.splitlines()]
+
+    def logged(self, identity: str) -> dict[str, Any]:
+        """The line of the request with this id; it is written some moments after the answer."""
+        while True:
+            for line in self.log():
+                if line.get("id") == identity:
+                    return line
 
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""

@@ -6,6 +6,7 @@ RegistryError
 ├── ManifestInvalid ── ManifestTooLarge, ManifestUnverified
 ├── ManifestBlobUnknown
 ├── UploadInvalid ── UploadOutOfOrder, BodyTimedOut
+├── BodyLost
 ├── Unsupported, Denied
 └── StorageError ── StorageFull
 """
@@ -98,6 +99,10 @@ class BodyTimedOut(UploadInvalid):
         super().__init__(message, {"offset": offset})
         self.upload = upload
         self.offset = offset
+
+
+class BodyLost(RegistryError):
+    """The body sent no byte for too long, and nothing of it is kept."""
 
 
 class BodyInterrupted(Exception):

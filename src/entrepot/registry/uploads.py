@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from entrepot.oci.digest import CANONICAL, Digest, Hash, hasher
 from entrepot.registry.errors import (
     BodyInterrupted,
+    BodyLost,
     BodyTimedOut,
     DigestInvalid,
     SizeInvalid,
@@ -81,8 +82,10 @@ class Uploads:
         upload = await self.open(repository, digest.algorithm)
         try:
             await self.close(repository, upload, digest, body, caller)
-        except BaseException:
+        except BaseException as error:
             await self._rows.cancel_upload(repository, upload)
+            if isinstance(error, BodyTimedOut):
+                raise BodyLost("the body fell silent: send the blob again, or in parts that can be resumed") from None
             raise
 
     async def mount(self, repository: str, digest: Digest, source: str | None, caller: Caller) -> bool:

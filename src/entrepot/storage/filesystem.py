@@ -129,7 +129,11 @@ class FileStore:
     async def check(self) -> None:
         """See the port."""
         with _errors():
-            if shutil.disk_usage(self._directory).free == 0:
+            try:
+                free = shutil.disk_usage(layout.blobs_directory(self._directory)).free
+            except FileNotFoundError:
+                raise StorageError("the blob directory is gone") from None
+            if free == 0:
                 raise StorageFull("no space is left for blobs")
 
     async def close(self) -> None:

@@ -53,9 +53,7 @@ class Guard:
         if forwarded is None or not self._trusts(peer):
             return peer
         for hop in reversed([part.strip() for part in forwarded.split(",")]):
-            try:
-                ip_address(hop)
-            except ValueError:
+            if "%" in hop or not _is_address(hop):  # a zone may hold any character
                 return peer
             if not self._trusts(hop):
                 return hop
@@ -76,6 +74,14 @@ def _hostname(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(name: str) -> bool:

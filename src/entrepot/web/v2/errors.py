@@ -33,6 +33,7 @@ TABLE: dict[type[errors.RegistryError], Wire] = {
     errors.UploadInvalid: Wire("BLOB_UPLOAD_INVALID", 400),
     errors.UploadOutOfOrder: Wire("BLOB_UPLOAD_INVALID", 416),
     errors.BodyTimedOut: Wire("BLOB_UPLOAD_INVALID", 408),
+    errors.BodyLost: Wire("SIZE_INVALID", 408),
     errors.Unsupported: Wire("UNSUPPORTED", 405),
     errors.Denied: Wire("DENIED", 403),
     errors.StorageError: Wire("UNAVAILABLE", 503),

@@ -2,7 +2,7 @@
 
 from entrepot.oci.digest import Digest
 from entrepot.oci.manifest import MAX_SIZE
-from entrepot.registry.errors import BodyInterrupted, ManifestInvalid, ManifestTooLarge, TagInvalid
+from entrepot.registry.errors import BodyInterrupted, BodyLost, ManifestTooLarge, TagInvalid
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import Caller, StoredManifest
 from entrepot.web.message import Answer, Conditions, Headers, Request
@@ -94,6 +94,6 @@ async def _body(request: Request) -> bytes:
                 raise ManifestTooLarge(f"a manifest has at most {MAX_SIZE} bytes")
     except BodyInterrupted as reason:
         if reason.timed_out:
-            raise ManifestInvalid("the manifest was not sent to its end") from None
+            raise BodyLost("the body fell silent: send the manifest again") from None
         raise
     return b"".join(parts)
