@@ -1,6 +1,6 @@
 """What the data plane needs of the world: bytes, and rows. Adapters in `storage/` and `database/` satisfy these."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,7 +37,7 @@ class Bytes(Protocol):
         """The size in bytes of what is there now."""
         ...
 
-    def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """The bytes from `start`, `length` of them or all, in chunks of at most 1 MiB."""
         ...
 

@@ -103,7 +103,7 @@ class ObjectStore:
             await self.check()  # the answer to a HEAD cannot say that it is the bucket that is not there
             raise
 
-    async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """See the port. One request; the server is only read as fast as the chunks are taken."""
         path = layout.object_path(self._prefix, key)
         if length == 0:

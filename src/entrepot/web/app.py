@@ -3,6 +3,7 @@
 Plain ASGI: no framework stands between a client and its bytes.
 """
 
+from contextlib import aclosing
 from urllib.parse import urlsplit
 
 import structlog
@@ -61,6 +62,8 @@ class App:
         sent = 0
         try:
             sent = await _send(answer, scope, send)
+        except ConnectionResetError:
+            return  # the client has gone
         finally:
             self._observer.answered(
                 identity,
@@ -149,14 +152,15 @@ async def _send(answer: Answer, scope: Scope, send: Send) -> int:
         body = b"" if scope["method"] == "HEAD" else answer.body
         await send({"type": "http.response.body", "body": body})
         return len(body)
-    if answer.file is not None:
+    if answer.file is not None and SENDFILE in scope.get("extensions", ()):
         await send({"type": SENDFILE, "file": answer.file})
         return answer.file[2]
     assert answer.stream is not None
     sent = 0
-    async for chunk in answer.stream:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        sent += len(chunk)
+    async with aclosing(answer.stream) as chunks:
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            sent += len(chunk)
     await send({"type": "http.response.body", "body": b""})
     return sent
 

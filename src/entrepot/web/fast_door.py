@@ -75,7 +75,7 @@ class FastDoor:
         started = self._observer.now()
         request = _GET if method == b"GET" else _HEAD
         route, answer = self._find(request, target)
-        if answer is None or answer.status != 200 or answer.stream is not None:
+        if answer is None or answer.status != 200 or (answer.stream and not answer.file):
             return None
         file = answer.file if request is _GET else None
         body = answer.body

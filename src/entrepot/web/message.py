@@ -1,7 +1,7 @@
 """Requests and answers as the doors of this server see them: thin values over ASGI."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
@@ -20,12 +20,12 @@ class BadRequest(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """A whole answer. `file` is (path, first byte, length) for a transport that sends files by itself."""
+    """A whole answer. `file` is the stream as (path, first byte, length), for a transport that sends files."""
 
     status: int
     headers: Headers = field(default_factory=list)
     body: bytes = b""
-    stream: AsyncIterator[bytes] | None = None
+    stream: AsyncGenerator[bytes, None] | None = None
     file: tuple[str, int, int] | None = None
     length: int | None = None
 

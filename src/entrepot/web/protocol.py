@@ -291,15 +291,17 @@ class _Sender:
         self._head: list[bytes] | None = None
 
     async def send(self, message: Any) -> None:
-        """One ASGI message."""
+        """One ASGI message; ConnectionResetError when the client has gone, so that nobody reads on for it."""
         cycle = self._cycle
+        if cycle.disconnected:
+            raise ConnectionResetError
         if message["type"] == SENDFILE:
             await self._send_file(message)
             return
-        if not cycle.response_started and not cycle.disconnected:
+        if not cycle.response_started:
             self._hold_head(message)
             return
-        if self._head is not None and not cycle.disconnected:
+        if self._head is not None:
             head, self._head = self._head, None
             body = message.get("body", b"")
             if not message.get("more_body", False) and len(body) <= 65536:
@@ -339,12 +341,7 @@ class _Sender:
 
     async def _send_file(self, message: Any) -> None:
         cycle = self._cycle
-        if cycle.disconnected:
-            return
         assert self._head is not None
-        if self._protocol.scheme == "https":
-            await self._send_encrypted(message["file"])
-            return
         finished: asyncio.Future[bool] = self._protocol.loop.create_future()
 
         def done(sent: bool) -> None:
@@ -362,23 +359,6 @@ class _Sender:
         finally:
             sender.stop()
         if sent:
-            self._complete()
-        else:
-            cycle.transport.abort()
-
-    async def _send_encrypted(self, file: tuple[str, int, int]) -> None:
-        """Over TLS a file goes through the transport, in pieces; to the socket itself would be in clear."""
-        cycle = self._cycle
-        path, offset, count = file
-        with open(path, "rb") as content:  # noqa: ASYNC230 - as quick as the opening in FileSender
-            assert self._head is not None
-            cycle.transport.write(b"".join(self._head))
-            self._head = None
-            try:
-                sent = await self._protocol.loop.sendfile(cycle.transport, content, offset, count)
-            except (OSError, RuntimeError):
-                sent = 0
-        if sent == count:
             self._complete()
         else:
             cycle.transport.abort()

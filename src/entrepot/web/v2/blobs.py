@@ -1,7 +1,7 @@
 """e2 and e10: pulling a blob, and unlinking it."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from entrepot.oci.digest import Digest
 from entrepot.registry.blobs import Blobs
@@ -53,9 +53,9 @@ class BlobDoor:
 
     def _part(self, blob: StoredBlob, status: int, headers: Headers, first: int, length: int) -> Answer:
         path = self._store.path(blob.key)
-        if path is not None:
-            return Answer(status, headers, file=(path, first, length))
-        return Answer(status, headers, stream=self._store.read(blob.key, first, length), length=length)
+        file = None if path is None else (path, first, length)
+        stream = self._store.read(blob.key, first, length)
+        return Answer(status, headers, stream=stream, file=file, length=length)
 
     def _several(self, blob: StoredBlob, headers: Headers, spans: list[tuple[int, int]]) -> Answer:
         """multipart/byteranges (RFC 9110 §14.6), which lazy snapshotters ask for."""
@@ -67,7 +67,7 @@ class BlobDoor:
         ]
         tail = f"\r\n--{boundary}--\r\n".encode()
 
-        async def parts() -> AsyncIterator[bytes]:
+        async def parts() -> AsyncGenerator[bytes, None]:
             for head, (first, length) in zip(heads, spans, strict=True):
                 yield head
                 async for chunk in self._store.read(blob.key, first, length):

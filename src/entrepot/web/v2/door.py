@@ -1,6 +1,6 @@
 """`/v2/` as a whole: from a request to the answer."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from entrepot.registry.errors import NameInvalid, RegistryError, Unsupported
 from entrepot.registry.ports import Caller
@@ -34,7 +34,7 @@ class V2:
             return found.kind, errors.refusal(405, "UNSUPPORTED", text, headers=[_allow(allowed)])
         try:
             answer = await self._dispatch(request, found, caller)
-            if answer.stream is not None:
+            if answer.stream is not None and answer.file is None:
                 answer.stream = await _begun(answer.stream)
             return found.kind, answer
         except BadRequest as error:
@@ -96,11 +96,11 @@ def _allow(methods: Iterable[str]) -> tuple[bytes, bytes]:
     return b"allow", ", ".join(methods).encode()
 
 
-async def _begun(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _begun(stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """The same bytes, the first of them at hand: a store that fails at once gets its own answer, not a broken 200."""
     first = await anext(stream, b"")
 
-    async def whole() -> AsyncIterator[bytes]:
+    async def whole() -> AsyncGenerator[bytes, None]:
         yield first
         async for chunk in stream:
             yield chunk
