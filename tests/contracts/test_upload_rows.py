@@ -278,3 +278,13 @@ async def test_an_upload_changes_no_answer_until_it_is_closed(rows: Rows) -> Non
     assert await rows.changes() == []
     assert not await rows.manifests.repository_exists(HELLO)
     assert await rows.manifests.repositories("", 10) == []
+
+
+async def test_a_store_is_known_by_what_it_was_called_first(database: Database) -> None:
+    one, other = database.connect(), database.connect()
+    known = await asyncio.gather(
+        one.uploads.store_identity("filesystem", "one"), other.uploads.store_identity("filesystem", "other")
+    )
+    assert known[0] == known[1]
+    assert await one.uploads.store_identity("filesystem", "late") == known[0]
+    assert await one.uploads.store_identity("another-store", "late") != known[0]
