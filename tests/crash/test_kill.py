@@ -92,3 +92,22 @@ def test_nothing_acknowledged_is_lost_on_postgresql_and_s3_either(
 ) -> None:
     with Node(tmp_path / "data", settings=shared_settings(postgres_url, bucket)) as node:
         _kill_again_and_again(node, StoredObjects(postgres_url, bucket), kills=10, longest=1.0)
+
+
+def test_a_killed_worker_is_replaced_while_the_others_go_on_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    moments = random.Random(_SEED)
+    stage, ledger = Stage(_PUSHERS), Ledger()
+    checks = _Checks(StoredFiles(tmp_path / "data"), ledger)
+    with Node(tmp_path / "data") as node:
+        for number in range(_PUSHERS):
+            Pusher(number, _SEED, stage, ledger).start()
+        for _ in range(8):
+            stage.open(node.address)  # those whose connection broke come back
+            time.sleep(moments.uniform(0, 1.5))
+            node.kill_worker(moments.randrange(2))
+        node.kill()
+        stage.wait_until_all_rest()
+        node.start()
+        checks.run(node.address)
+        stage.end()
+    assert ledger.manifests

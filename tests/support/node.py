@@ -72,6 +72,14 @@ class Node:
         assert self._process is not None
         self._end(signal.SIGKILL)
 
+    def kill_worker(self, number: int) -> None:
+        """SIGKILL to one worker, if that many live at the moment: the server replaces it."""
+        assert self._process is not None
+        parent = self._process.pid
+        workers = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        if number < len(workers):
+            os.kill(int(workers[number]), signal.SIGKILL)
+
     def stop(self) -> int:
         """SIGTERM to the parent; returns its exit status when nothing of the server lives."""
         assert self._process is not None
