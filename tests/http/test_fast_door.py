@@ -42,7 +42,8 @@ KNOWN = st.lists(
     st.sampled_from(
         [
             ("Accept", "*/*"), ("Accept", "text/html"), ("Accept-Encoding", "gzip"), ("User-Agent", "a"),
-            ("User-Agent", ""),            ("Accept-Language", "de"), ("Connection", "keep-alive"), ("accept", ""), ("ACCEPT", "a" * 4000),
+            ("User-Agent", ""), ("Accept-Language", "de"), ("Connection", "keep-alive"), ("accept", ""),
+            ("ACCEPT", "a" * 4000),
         ]
     ),
     max_size=5,
