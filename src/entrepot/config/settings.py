@@ -82,7 +82,7 @@ class Http:
         kinds.ORIGIN, "", "How clients reach this registry, where that differs from what their requests say."
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _many(
-        kinds.NETWORK, "Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed."
+        kinds.NETWORK, "Proxies whose `X-Forwarded-For` header is believed."
     )
     hosts: tuple[str, ...] = _many(
         kinds.HOST,
