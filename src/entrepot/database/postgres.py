@@ -87,17 +87,22 @@ class PostgresEngine:
     @asynccontextmanager
     async def _connection(self) -> Any:
         if self._pool is None:
-            async with self._opening:
-                if self._pool is None:
-                    self._pool = await asyncpg.create_pool(
-                        self._url,
-                        min_size=1,
-                        max_size=self._connections,
-                        timeout=_CONNECT_SECONDS,
-                        command_timeout=_STATEMENT_SECONDS,
-                    )
+            async with asyncio.timeout(_CONNECT_SECONDS):  # the wait for those who try before us counts too
+                await self._open()
+        assert self._pool is not None
         async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
             yield connection
+
+    async def _open(self) -> None:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=1,
+                    max_size=self._connections,
+                    timeout=_CONNECT_SECONDS,
+                    command_timeout=_STATEMENT_SECONDS,
+                )
 
 
 class _PostgresTransaction:
