@@ -163,6 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         finally:
             print(table.render(rows, run.results))
+    if options.quick:
+        print("\nA quick run, of an eighth of the load and less: it shows that the benchmark runs, and no speed.")
     print(table.legend(servers, os.cpu_count() or 1, platform.release(), time.perf_counter() - began))
     return 0
 

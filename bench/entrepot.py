@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Self
 
 from bench import wire
-from bench.servers import CHECKOUT, Server, ServerError
+from bench.servers import CHECKOUT, Server
+from tests.support.s3 import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Bucket
 
 
 class Entrepot(Server):
@@ -40,6 +41,12 @@ class Entrepot(Server):
 class EntrepotTls(Entrepot):
     key = "entrepot-tls"
     name = "entrepot, TLS"
+    install = "apt-get install openssl"
+
+    @classmethod
+    def find(cls) -> Path | None:
+        """The program, where a certificate can be made for it too."""
+        return super().find() if shutil.which("openssl") else None
 
     @property
     def endpoint(self) -> wire.Endpoint:
@@ -63,7 +70,14 @@ class EntrepotS3(Entrepot):
 
     key = "entrepot-s3"
     name = "entrepot, PostgreSQL + S3"
-    syncs = "the object's upload is complete, and the database's commit"
+    syncs = "the database's commit; objects are in the gateway's memory"
+    install = "tests/support/install-tools apt"
+
+    @classmethod
+    def find(cls) -> Path | None:
+        """The program, where all that it needs is there too."""
+        needed = [shutil.which("ceph-mon"), shutil.which("ceph-osd"), shutil.which("radosgw"), Postgres.find("initdb")]
+        return super().find() if all(needed) else None
 
     def start(self) -> Self:
         self._postgres = Postgres(self.directory / "postgres", self.port + 1)
@@ -88,13 +102,15 @@ class Postgres:
         self._directory = directory
         self._port = port
 
+    @staticmethod
+    def find(program: str) -> Path | None:
+        """A program of the newest PostgreSQL there is; Debian keeps most of them off the PATH."""
+        return max(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), default=None)
+
     def _run(self, program: str, *arguments: str) -> None:
-        found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
-        if not found:
-            raise ServerError(f"{EntrepotS3.name}: {program} is missing (apt-get install postgresql)")
         # The server refuses to run as root.
         user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        command = [*user, str(found[-1]), *arguments]
+        command = [*user, str(self.find(program)), *arguments]
         subprocess.run(command, check=True, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
@@ -116,7 +132,7 @@ class Postgres:
 class S3Gateway:
     """tests/support/s3-gateway with one bucket."""
 
-    _KEY, _SECRET, _BUCKET = "AKIATEST", "secretsecret", "bench"
+    _BUCKET = "bench"
 
     def __init__(self, directory: Path, port: int) -> None:
         self._directory = directory
@@ -125,13 +141,13 @@ class S3Gateway:
 
     def _run(self, *arguments: str) -> None:
         script = CHECKOUT / "tests" / "support" / "s3-gateway"
-        subprocess.run([script, *arguments], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+        # Into a file: the servers that it leaves behind would keep a pipe open.
+        with self._directory.with_suffix(".log").open("ab") as log:
+            subprocess.run([script, *arguments], check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def start(self) -> None:
         self._run(str(self._directory), str(self._port))
-        signed = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{self._KEY}:{self._SECRET}"]
-        command = ["curl", "--silent", "--fail", "-X", "PUT", *signed, f"{self._url}/{self._BUCKET}"]
-        subprocess.run(command, check=True, capture_output=True)
+        Bucket(self._url, self._BUCKET).create()
 
     def stop(self) -> None:
         self._run("stop", str(self._directory))
@@ -142,6 +158,6 @@ class S3Gateway:
             "ENTREPOT_STORAGE__BACKEND": "s3",
             prefix + "ENDPOINT": self._url,
             prefix + "BUCKET": self._BUCKET,
-            prefix + "ACCESS_KEY_ID": self._KEY,
-            prefix + "SECRET_ACCESS_KEY": self._SECRET,
+            prefix + "ACCESS_KEY_ID": ACCESS_KEY_ID,
+            prefix + "SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
         }

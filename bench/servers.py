@@ -46,7 +46,7 @@ class Server(ABC):
 
     key: str  # for the command line
     name: str  # for the table
-    syncs: str  # before a 201, as strace shows it
+    syncs: str  # before a 201; of the peers as strace shows it
     command_name: str
     install: str  # how to get it
 
