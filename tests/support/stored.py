@@ -202,8 +202,9 @@ def _manifests(stored: Stored) -> Iterator[str]:
 
 def unnamed(stored: Stored) -> set[str]:
     """Bytes that no row names: nobody would ever remove them."""
-    sizes = stored.sizes()
-    return set(sizes) - {key for (key,) in stored.rows(_NAMED)}
+    there = set(stored.sizes())
+    not_named = there - {key for (key,) in stored.rows(_NAMED)}
+    return not_named & set(stored.sizes())  # what was in the trash may have been removed between the looks
 
 
 def not_blobs(stored: Stored) -> set[str]:
