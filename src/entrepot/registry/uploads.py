@@ -186,7 +186,7 @@ class Uploads:
         if not await self._rows.join_body(upload, key, size, digest, self._lifetime):
             raise await self._moved_on(repository, upload.id)
         if running is not None:
-            self._running[upload.id] = (upload.offset + size, algorithm, running)
+            self._running[upload.id] = (upload.generation + 1, algorithm, running)
             if len(self._running) > _RUNNING_HASHES:
                 self._running.popitem(last=False)
         return upload.offset + size
@@ -195,8 +195,8 @@ class Uploads:
         """A hash of everything before the next body, which may be updated; None when it is not known here."""
         if upload.offset == 0:
             return _hasher(algorithm)
-        offset, known, running = self._running.get(upload.id, (-1, "", None))
-        if running is None or offset != upload.offset or known != algorithm:
+        generation, known, running = self._running.get(upload.id, (-1, "", None))
+        if running is None or generation != upload.generation or known != algorithm:
             return None
         return running.copy()
 
