@@ -1,4 +1,4 @@
-"""Names, tags, digests, paths and parameters that are not what they should be (protocol checklist 8 to 11)."""
+"""Names, tags, digests, paths and parameters that are not what they should be."""
 
 import pytest
 

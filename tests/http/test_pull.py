@@ -1,4 +1,4 @@
-"""Pulling: e1 to e3 (distribution-spec, "Pull"; the numbers are those of the protocol's checklist in docs)."""
+"""Pulling: e1 to e3 (distribution-spec, "Endpoints" and "Pull")."""
 
 import json
 import re

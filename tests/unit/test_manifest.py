@@ -71,7 +71,7 @@ def test_any_json_is_understood_or_refused(document: object, content_type: str |
     understood(json.dumps(document).encode(), content_type)
 
 
-@settings(parent=examples, max_examples=1500)
+@settings(parent=examples, max_examples=600)
 @given(MANIFESTS, CONTENT_TYPES)
 def test_whatever_looks_like_a_manifest_is_understood_or_refused(document: object, content_type: str | None) -> None:
     understood(json.dumps(document).encode(), content_type)

@@ -330,6 +330,6 @@ class UploadMachine(RuleBasedStateMachine):
 
 
 UploadMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=30, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=30, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestUploadMachine = UploadMachine.TestCase
