@@ -34,6 +34,8 @@ class Ledger:
     """(repository, tag) → what it may name"""
     resumed: int = 0
     """Uploads that a crash found open and that went on after it."""
+    image_pushed: threading.Event = field(default_factory=threading.Event)
+    """Set after each manifest."""
 
 
 class Stage:
@@ -171,6 +173,7 @@ class _Manifest:
             for tag in moved:
                 tag.acknowledged = digest
         self._ledger.manifests.append((self._repository, self._content))
+        self._ledger.image_pushed.set()
 
 
 class _Blob:

@@ -55,8 +55,11 @@ def _kill_again_and_again(node: Node, stored: Stored, kills: int, longest: float
     for pusher in pushers:
         pusher.start()
     try:
-        for _ in range(kills):
+        for kill in range(kills):
+            ledger.image_pushed.clear()
             stage.open(node.address)
+            if kill % 2:  # every other server lives to see an image, however slow the machine is
+                assert ledger.image_pushed.wait(60)
             time.sleep(moments.uniform(0, longest))  # the one wait that is the point: a moment that nobody chose
             node.kill()
             stage.wait_until_all_rest()
@@ -65,6 +68,9 @@ def _kill_again_and_again(node: Node, stored: Stored, kills: int, longest: float
         checks.start_over()
         checks.run(node.address)
         assert node.stop() == 0
+    except BaseException:
+        print(node.log_tail())
+        raise
     finally:
         stage.end()
     for pusher in pushers:
