@@ -69,7 +69,7 @@ class Protocol(HttpToolsProtocol):
         self._heads_seen = 0
         self._watch: asyncio.TimerHandle | None = None
         self._defaults: tuple[object, bytes] = (None, b"")
-        self.sender: FileSender | None = None
+        self._sender: FileSender | None = None
         self.url = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -82,8 +82,9 @@ class Protocol(HttpToolsProtocol):
         """The client is gone."""
         if self._watch is not None:
             self._watch.cancel()
-        if self.sender is not None:
-            self.sender.stop()
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -206,7 +207,6 @@ class Protocol(HttpToolsProtocol):
         assert hit.file is not None
 
         def done(sent: bool) -> None:
-            self.sender = None
             hit.report(sent)
             cycle.response_complete = True
             if not sent:
@@ -216,14 +216,19 @@ class Protocol(HttpToolsProtocol):
             else:
                 self.transport.close()
 
+        before, self.cycle = self.cycle, cycle
         try:
-            self.sender = FileSender(self.loop, self.transport, hit.file, done)
+            self.file_sender().send(head, hit.file, done)
         except OSError:
+            self.cycle = before
             return False
-        self.cycle = cycle
-        self.transport.write(head)
-        self.sender.start()
         return True
+
+    def file_sender(self) -> FileSender:
+        """What sends files over this connection."""
+        if self._sender is None:
+            self._sender = FileSender(self.loop, self.transport)
+        return self._sender
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -345,16 +350,13 @@ class _Sender:
         finished: asyncio.Future[bool] = self._protocol.loop.create_future()
 
         def done(sent: bool) -> None:
-            self._protocol.sender = None
             if not finished.done():
                 finished.set_result(sent)
 
-        sender = FileSender(self._protocol.loop, cycle.transport, message["file"], done)
-        cycle.transport.write(b"".join(self._head))
-        self._head = None
-        self._protocol.sender = sender
+        head, self._head = b"".join(self._head), None
+        sender = self._protocol.file_sender()
+        sender.send(head, message["file"], done)
         try:
-            sender.start()
             sent = await finished
         finally:
             sender.stop()
