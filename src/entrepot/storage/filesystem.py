@@ -155,28 +155,47 @@ class FileStore:
 
     async def _fill(self, descriptor: int, chunks: AsyncIterator[bytes], hashes: Sequence[Hash]) -> int:
         loop = asyncio.get_running_loop()
-        writer = FileWriter(descriptor, hashes, self._buffers)
+        writer = FileWriter(descriptor, self._buffers)
         batch: list[bytes] = []
         held = 0
-        job: asyncio.Future[None] | None = None
+        jobs: list[asyncio.Future[None]] = []
         try:
             async for chunk in chunks:
                 batch.append(chunk)
                 held += len(chunk)
                 if held >= BLOCK:
-                    if job is not None:
-                        await job
-                    job = loop.run_in_executor(self._threads, writer.add, batch)
+                    await _all(jobs)
+                    jobs = [
+                        loop.run_in_executor(self._threads, writer.add, batch),
+                        loop.run_in_executor(self._threads, _hash, hashes, batch),
+                    ]
                     batch, held = [], 0
-            if job is None and held <= _INLINE:
-                return writer.finish(batch)
-            if job is not None:
-                await job
-            return await loop.run_in_executor(self._threads, writer.finish, batch)
+            await _all(jobs)
+            if not jobs and held <= _INLINE:
+                _hash(hashes, batch)
+                writer.finish(batch)
+            else:
+                jobs = [
+                    loop.run_in_executor(self._threads, writer.finish, batch),
+                    loop.run_in_executor(self._threads, _hash, hashes, batch),
+                ]
+                await _all(jobs)
+            return writer.size
         finally:
-            if job is not None:
-                await asyncio.wait([job])
+            if jobs:
+                await asyncio.wait(jobs)
             writer.release()
+
+
+async def _all(jobs: Sequence[asyncio.Future[None]]) -> None:
+    for job in jobs:
+        await job
+
+
+def _hash(hashes: Sequence[Hash], chunks: Sequence[bytes]) -> None:
+    for running in hashes:
+        for chunk in chunks:
+            running.update(chunk)
 
 
 def _copy_all(target: int, paths: Sequence[str]) -> int:

@@ -16,9 +16,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from entrepot.web.app import SENDFILE, V2_HEADERS
 from entrepot.web.fast_door import FastDoor, Hit
 from entrepot.web.file_sender import FileSender
+from entrepot.web.inbox import Inbox
 from entrepot.web.observer import Observer
+from entrepot.web.outbox import Outbox
 
 _MAX_HEAD = 64 * 1024  # bytes of request line and headers; clients send tokens of some KiB
+_LONG = 64 * 1024  # bytes of a body that are worth a new parser
 _LINGER_SECONDS = 2.0  # that a client has to read its refusal before the connection is torn down
 _MAX_DRAIN = 64 * 1024 * 1024  # bytes of a body that is read only so that the client sees our refusal
 _WATCH_SECONDS = 15.0
@@ -65,11 +68,14 @@ class Protocol(HttpToolsProtocol):
         self._fresh = True
         self._deaf = False  # nothing more is read: what would come cannot be trusted, or was refused
         self._drained = 0
+        self._left = 0  # bytes of a body of announced length that have not come yet
+        self._past_parser = False
         self._heard = 0.0  # the loop's time of the last byte
         self._heads_seen = 0
         self._watch: asyncio.TimerHandle | None = None
         self._defaults: tuple[object, bytes] = (None, b"")
         self._sender: FileSender | None = None
+        self._inbox: Inbox
         self.url = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -100,6 +106,10 @@ class Protocol(HttpToolsProtocol):
         if self._in_head:
             self._head += len(data)
         self._unset_keepalive_if_required()
+        if self._past_parser or (self._left >= _LONG and not self._in_head):
+            data = self._pass(data)
+            if not data:
+                return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -109,6 +119,17 @@ class Protocol(HttpToolsProtocol):
             self._refuse(400, "UNSUPPORTED", f"the request is not valid HTTP/1.1: {error}")
         if self._in_head and self._head > _MAX_HEAD:
             self._refuse(431, "UNSUPPORTED", _HEAD_TOO_LARGE)
+
+    def _pass(self, data: bytes) -> bytes:
+        """Take a long body past the parser, which would copy it; returns what follows the body."""
+        self._past_parser = True
+        body, rest = (data, b"") if len(data) <= self._left else (data[: self._left], data[self._left :])
+        self.on_body(body)
+        if not self._left:
+            self._past_parser = False
+            self.parser = httptools.HttpRequestParser(self)  # the other still waits for the body
+            self.on_message_complete()
+        return rest
 
     def on_message_begin(self) -> None:
         """A new request. Its scope is made only when the ordinary door needs one."""
@@ -124,7 +145,9 @@ class Protocol(HttpToolsProtocol):
                 self._refuse(431, "UNSUPPORTED", _HEAD_TOO_LARGE)
             return
         name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
+        if name == b"content-length":
+            self._left = int(value)  # the parser has seen that it is a number
+        elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
 
@@ -147,11 +170,13 @@ class Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {} if self.scheme == "https" else {SENDFILE: {}}
         try:
             super().on_headers_complete()
+            self._equip(self.cycle)
         except (UnicodeDecodeError, httptools.HttpParserInvalidURLError):
             self._refuse(400, "UNSUPPORTED", "the request's target is not a path")
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body; after the answer it is thrown away, within limits."""
+        self._left -= len(body)
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or self._deaf:
             return
@@ -160,19 +185,22 @@ class Protocol(HttpToolsProtocol):
             if self._drained > _MAX_DRAIN:
                 self.transport.close()
             return
-        super().on_body(body)
+        self._inbox.put(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._in_head = True
         self._head = 0
+        self._left = 0
         self._drained = 0
         if self.cycle is not None and not self._deaf:
             super().on_message_complete()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.send = _Sender(self, cycle).send  # type: ignore[method-assign]
-        super()._start_asgi_task(cycle, app)
+    def _equip(self, cycle: RequestResponseCycle) -> None:
+        """Our own doors for the handler, which does not run yet."""
+        self._inbox = Inbox(cycle, self.flow)
+        cycle.receive = self._inbox.receive  # type: ignore[method-assign]
+        cycle.send = Outbox(cycle, self._get_file_sender, self._linger).send  # type: ignore[method-assign]
 
     def _answered_at_once(self) -> bool:
         door = self.fast_door
@@ -218,13 +246,13 @@ class Protocol(HttpToolsProtocol):
 
         before, self.cycle = self.cycle, cycle
         try:
-            self.file_sender().send(head, hit.file, done)
+            self._get_file_sender().send(head, hit.file, done)
         except OSError:
             self.cycle = before
             return False
         return True
 
-    def file_sender(self) -> FileSender:
+    def _get_file_sender(self) -> FileSender:
         """What sends files over this connection."""
         if self._sender is None:
             self._sender = FileSender(self.loop, self.transport)
@@ -253,9 +281,9 @@ class Protocol(HttpToolsProtocol):
         address = self.client[0] if self.client else ""
         target = self.url.decode("latin-1")
         observer.answered(identity, address, "", target, "", "other", status, len(body), 0, observer.now())
-        self.linger()
+        self._linger()
 
-    def linger(self) -> None:
+    def _linger(self) -> None:
         """Close so that the client can read its answer: closing over unread bytes would reset it (RFC 9112 §9.6)."""
         self._deaf = True
         if not self.transport.can_write_eof():
@@ -282,95 +310,3 @@ class Protocol(HttpToolsProtocol):
         else:
             self._heads_seen = 0
         self._watch = self.loop.call_later(_WATCH_SECONDS, self._look)
-
-
-class _Sender:
-    """A cycle's `send`: holds the head back until the first piece of the body, and sends files."""
-
-    __slots__ = ("_base", "_cycle", "_head", "_protocol")
-
-    def __init__(self, protocol: Protocol, cycle: RequestResponseCycle) -> None:
-        self._protocol = protocol
-        self._cycle = cycle
-        self._base = cycle.send
-        self._head: list[bytes] | None = None
-
-    async def send(self, message: Any) -> None:
-        """One ASGI message; ConnectionResetError when the client has gone, so that nobody reads on for it."""
-        cycle = self._cycle
-        if cycle.disconnected:
-            raise ConnectionResetError
-        if message["type"] == SENDFILE:
-            await self._send_file(message)
-            return
-        if not cycle.response_started:
-            self._hold_head(message)
-            return
-        if self._head is not None:
-            head, self._head = self._head, None
-            body = message.get("body", b"")
-            if not message.get("more_body", False) and len(body) <= 65536:
-                self._finish(head, body)
-                return
-            cycle.transport.write(b"".join(head))
-        await self._base(message)
-
-    def _hold_head(self, message: Any) -> None:
-        cycle = self._cycle
-        if cycle.waiting_for_100_continue:
-            cycle.keep_alive = False  # the client still holds its body; nobody can tell what it sends next
-        cycle.response_started = True
-        cycle.waiting_for_100_continue = False
-        head = [STATUS_LINE[message["status"]]]
-        cycle.chunked_encoding = False
-        for name, value in (*cycle.default_headers, *message["headers"]):
-            if name == b"content-length":
-                cycle.expected_content_length = int(value)
-            elif name == b"connection":
-                cycle.keep_alive = False
-                continue
-            head += (name, b": ", value, b"\r\n")
-        if not cycle.keep_alive:
-            head.append(b"connection: close\r\n")
-        head.append(b"\r\n")
-        self._head = head
-
-    def _finish(self, head: list[bytes], body: bytes) -> None:
-        cycle = self._cycle
-        if cycle.scope["method"] != "HEAD":
-            if len(body) != cycle.expected_content_length:
-                raise RuntimeError("the body is not as long as its Content-Length")
-            head.append(body)
-        cycle.transport.write(b"".join(head))
-        self._complete()
-
-    async def _send_file(self, message: Any) -> None:
-        cycle = self._cycle
-        assert self._head is not None
-        finished: asyncio.Future[bool] = self._protocol.loop.create_future()
-
-        def done(sent: bool) -> None:
-            if not finished.done():
-                finished.set_result(sent)
-
-        head, self._head = b"".join(self._head), None
-        sender = self._protocol.file_sender()
-        sender.send(head, message["file"], done)
-        try:
-            sent = await finished
-        finally:
-            sender.stop()
-        if sent:
-            self._complete()
-        else:
-            cycle.transport.abort()
-
-    def _complete(self) -> None:
-        cycle = self._cycle
-        cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive and cycle.more_body:
-            self._protocol.linger()
-        elif not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
