@@ -1,6 +1,7 @@
 """Long bodies go past the parser: what stands before and behind them is still HTTP, byte for byte."""
 
 import os
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -40,7 +41,7 @@ def test_it_does_not_matter_where_the_bytes_are_cut(registry: Registry, name: st
     data = pushed_and_asked(name)
     places = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
     with registry.connect() as connection:
-        for start, end in zip(places, places[1:], strict=False):
+        for start, end in pairwise(places):
             connection.send(data[start:end])
         answers_of_all_three(connection)
 
