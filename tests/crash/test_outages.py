@@ -127,6 +127,20 @@ def test_without_object_storage_rows_are_still_answered_and_what_needs_bytes_get
         _assert_all_goes_on(place, client, location)
 
 
+def test_a_silent_database_is_told_before_the_prober_gives_up(place: _Place) -> None:
+    with Client(place.node.address) as client:
+        client.push_image(_NAME, "v1", _IMAGE)
+        location = _open_upload(client)
+        place.database.silence()
+        for _ in range(2):
+            reply = client.request("GET", "/readyz")
+            assert (reply.status, reply.body.count(b"no answer within 2 seconds")) == (503, 1), reply
+        place.database.mend()
+        while client.request("GET", "/readyz").status != 200:
+            pass  # the probe that was silent ends now; a test that hangs here is stopped by its limit
+        _assert_all_goes_on(place, client, location)
+
+
 def _assert_all_goes_on(place: _Place, client: Client, location: str) -> None:
     assert client.request("GET", "/readyz").status == 200
     client.assert_pulls(_NAME, "v1", _IMAGE)

@@ -1,4 +1,4 @@
-"""A way to a real server that a test can cut and mend while programs use it."""
+"""A way to a real server that a test can cut, silence and mend while programs use it."""
 
 import contextlib
 import socket
@@ -15,6 +15,8 @@ class TcpProxy:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._open = True
+        self._heard = threading.Event()
+        self._heard.set()
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=200)
@@ -37,14 +39,20 @@ class TcpProxy:
         """Break every connection, and each new one as soon as it is made."""
         with self._lock:
             self._open = False
+            self._heard.set()
             for each in self._sockets:
                 with contextlib.suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
 
+    def silence(self) -> None:
+        """Keep every connection, and let no byte through."""
+        self._heard.clear()
+
     def mend(self) -> None:
-        """Let new connections through again."""
+        """Let bytes and new connections through again."""
         with self._lock:
             self._open = True
+        self._heard.set()
 
     def _accept(self) -> None:
         while True:
@@ -62,18 +70,18 @@ class TcpProxy:
                 if not self._open:
                     return
                 self._sockets |= {client, server}
-            back = threading.Thread(target=_pass, args=(server, client), daemon=True)
+            back = threading.Thread(target=self._pass, args=(server, client), daemon=True)
             back.start()
-            _pass(client, server)
+            self._pass(client, server)
             back.join()
             with self._lock:
                 self._sockets -= {client, server}
 
-
-def _pass(source: socket.socket, target: socket.socket) -> None:
-    """Everything from one side to the other, and its end."""
-    with contextlib.suppress(OSError):
-        while piece := source.recv(_PIECE):
-            target.sendall(piece)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        """Everything from one side to the other, and its end."""
+        with contextlib.suppress(OSError):
+            while piece := source.recv(_PIECE):
+                self._heard.wait()
+                target.sendall(piece)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)

@@ -112,8 +112,10 @@ class Protocol(HttpToolsProtocol):
                 return
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # no other protocol is spoken here, which the client learns from an ordinary answer
+        except httptools.HttpParserUpgrade as upgrade:
+            # No other protocol is spoken here, which the client learns from an ordinary answer (RFC 9110 §7.8).
+            if self._left:
+                self._pass(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             # Framing that cannot be trusted (RFC 9112 §6.3).
             self._refuse(400, "UNSUPPORTED", f"the request is not valid HTTP/1.1: {error}")
@@ -161,6 +163,9 @@ class Protocol(HttpToolsProtocol):
             self._refuse(431, "UNSUPPORTED", _HEAD_TOO_LARGE)
             return
         self._head = 0
+        if self.parser.should_upgrade() and any(name == b"transfer-encoding" for name, _ in self.headers):
+            self._refuse(400, "UNSUPPORTED", "Upgrade cannot come with a chunked body: announce its length")
+            return
         if self._answered_at_once():
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -189,6 +194,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self._left and self.parser.should_upgrade():
+            return  # to the parser all that follows is another protocol, to us it is the body
         self._in_head = True
         self._head = 0
         self._left = 0
