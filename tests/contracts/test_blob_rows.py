@@ -2,7 +2,7 @@
 
 import asyncio
 
-from entrepot.registry.ports import Caller
+from entrepot.access.actor import Caller
 from tests.support.rows import SOMEBODY, Change, Database, Rows, a_blob, a_claimed_key, a_digest, an_upload, trash
 
 
@@ -112,10 +112,10 @@ async def test_what_changes_nothing_is_no_change(rows: Rows) -> None:
 
 async def test_a_change_says_who_made_it_and_from_where(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
-    await rows.blobs.unlink_blob("library/hello", digest, Caller("alice", "2001:db8::7"))
-    assert await rows.engine.read("SELECT account, address FROM changes ORDER BY id") == [
+    await rows.blobs.unlink_blob("library/hello", digest, Caller(7, "2001:db8::7"))
+    assert await rows.engine.read("SELECT account_id, address FROM changes ORDER BY id") == [
         (None, "192.0.2.1"),
-        ("alice", "2001:db8::7"),
+        (7, "2001:db8::7"),
     ]
 
 

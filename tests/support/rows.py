@@ -7,18 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
+from entrepot.access.actor import Caller
 from entrepot.database.blobs import DatabaseBlobs
 from entrepot.database.cache import ReadCache
 from entrepot.database.engine import Engine, Transaction, Work
 from entrepot.database.manifests import DatabaseManifests
 from entrepot.database.uploads import DatabaseUploads
 from entrepot.registry.identity import new_key, new_upload_id
-from entrepot.registry.ports import BlobRows, Caller, Housekeeping, ManifestRows, NewManifest, Upload, UploadRows
+from entrepot.registry.ports import BlobRows, Housekeeping, ManifestRows, NewManifest, Upload, UploadRows
 
 T = TypeVar("T")
 DAY = 24 * 60 * 60
 STORE = "filesystem"
-SOMEBODY = Caller(account=None, address="192.0.2.1")
+SOMEBODY = Caller(address="192.0.2.1")
 IMAGE_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 

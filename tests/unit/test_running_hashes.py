@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from entrepot.access.actor import Caller
 from entrepot.database.blobs import DatabaseBlobs
 from entrepot.database.cache import ReadCache
 from entrepot.database.migrate import migrate_sqlite
@@ -13,7 +14,6 @@ from entrepot.database.sqlite import SqliteEngine
 from entrepot.database.uploads import DatabaseUploads
 from entrepot.oci.digest import Digest
 from entrepot.registry.errors import DigestInvalid
-from entrepot.registry.ports import Caller
 from entrepot.registry.uploads import Incoming, Uploads
 from entrepot.storage import layout
 from entrepot.storage.filesystem import FileStore

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from entrepot.access.actor import Caller
 from entrepot.database.blobs import DatabaseBlobs
 from entrepot.database.cache import ReadCache
 from entrepot.database.migrate import migrate_sqlite
@@ -35,7 +36,6 @@ from entrepot.registry.errors import (
     UploadOutOfOrder,
     UploadUnknown,
 )
-from entrepot.registry.ports import Caller
 from entrepot.registry.uploads import Incoming, Span, Uploads
 from entrepot.storage import layout
 from entrepot.storage.filesystem import FileStore

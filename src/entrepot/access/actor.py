@@ -51,7 +51,8 @@ class Actor:
     """An account and the credential it came with. The default is anonymous: no account at all.
 
     `credential_id` is None for a password; `password_at` is then when it was last changed, in microseconds, so that
-    what was obtained by an older one can be told apart. `payer_id` is whom pulls are charged to: a robot's organization.
+    what was obtained by an older one can be told apart. `payer_id` is whom pulls are charged to: of a robot, its
+    organization.
     """
 
     account_id: int | None = None

@@ -8,14 +8,16 @@ LIBRARY = "library"
 _NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
 _SHORTEST, _LONGEST = 2, 40
 # What stands, or may one day stand, at the root of the web address, in `/v2/`, or in a host's place.
-RESERVED = frozenset(
-    "about account accounts admin administrator api assets auth billing blob blobs catalog console dashboard docs"
-    " entrepot explore favicon health healthz help host internal library livez localhost login logout manifests me"
-    " metrics mirror namespace namespaces new none null ops org organization organizations orgs owner plans pricing"
-    " privacy public private ratelimitpreview readyz register registry repositories repository robots root search"
-    " security self session sessions settings setup signin signup static status support system tag tags team teams"
-    " terms test token tokens ui upstream upstreams user users v1 v2 v3 web well-known www".split()
-)
+_RESERVED_WORDS = """
+    about account accounts admin administrator api assets auth billing blob blobs catalog console dashboard docs
+    entrepot explore favicon health healthz help host internal library livez localhost login logout manifests me
+    metrics mirror namespace namespaces new none null ops org organization organizations orgs owner plans pricing
+    privacy private public ratelimitpreview readyz register registry repositories repository robots root search
+    security self session sessions settings setup signin signup static status support system tag tags team teams
+    terms test token tokens ui upstream upstreams user users v1 v2 v3 web well-known www
+"""
+RESERVED = frozenset(_RESERVED_WORDS.split())
+"""Names that no account can have; upstreams' aliases are reserved too, but have dots."""
 
 
 class InvalidAccountName(ValueError):
@@ -35,9 +37,7 @@ def check_account_name(name: str) -> str:
         return name
     lowered = name.lower()
     if lowered != name and _NAME.fullmatch(lowered):
-        raise InvalidAccountName(
-            f"an account name is lower case, as it becomes part of image names: use {lowered!r}"
-        )
+        raise InvalidAccountName(f"an account name is lower case, as it becomes part of image names: use {lowered!r}")
     raise InvalidAccountName(
         "an account name is made of lower-case letters and digits, with single '-' or '_' between them and no dot"
     )

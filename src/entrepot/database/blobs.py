@@ -1,10 +1,11 @@
 """Blobs and the links that make them readable in a repository."""
 
+from entrepot.access.actor import Caller
 from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Transaction
 from entrepot.database.repositories import made_repository_id, repository_id
-from entrepot.registry.ports import Caller, StoredBlob
+from entrepot.registry.ports import StoredBlob
 
 _FIND = (
     "SELECT b.digest, b.size, b.store, b.key FROM repositories r JOIN links l ON l.repository_id = r.id"

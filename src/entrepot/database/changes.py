@@ -1,15 +1,18 @@
 """The `changes` table: one row for each change of an answer or a right, in the transaction that makes it.
 
-Kinds: `blob.link`, `blob.unlink`, `manifest.push`, `manifest.delete`, `tag.move`, `tag.delete`.
-`old` and `new` are digests; a push that gives stored bytes another media type has them as both.
+Of the registry: `blob.link`, `blob.unlink`, `manifest.push`, `manifest.delete`, `tag.move`, `tag.delete`; `old` and
+`new` are digests, and a push that gives stored bytes another media type has them as both.
+Of the hub: `repository.*`, `account.*`, `credential.*`, `organization.*`, `team.*`, `member.*`, `grant.*`, `plan.*`;
+`subject` names what was changed, `old` and `new` are what it was and what it is, never a secret.
 """
 
+from entrepot.access.actor import Caller
 from entrepot.database.engine import Transaction
-from entrepot.registry.ports import Caller
 
 _INSERT = (
-    "INSERT INTO changes (at, account, address, kind, repository_id, tag, old, new)"
-    " VALUES (COALESCE(CAST(:at AS bigint), now_us()), :account, :address, :kind, :repository, :tag, :old, :new)"
+    "INSERT INTO changes (at, account_id, credential_id, address, kind, namespace_id, repository_id, tag, subject,"
+    " old, new, reason) VALUES (COALESCE(CAST(:at AS bigint), now_us()), :account, :credential, :address, :kind,"
+    " :namespace, :repository, :tag, :subject, :old, :new, :reason)"
 )
 
 
@@ -17,22 +20,30 @@ async def record(
     transaction: Transaction,
     caller: Caller,
     kind: str,
-    repository: int,
+    repository: int | None = None,
     *,
+    namespace: int | None = None,
+    subject: str | None = None,
     tag: str | None = None,
     old: str | None = None,
     new: str | None = None,
     at: int | None = None,
 ) -> None:
     """Write one change; `at` in microseconds where the caller has taken the time already."""
+    if namespace is None and caller.basis is not None:
+        namespace = caller.basis.namespace_id
     await transaction.run(
         _INSERT,
         at=at,
-        account=caller.account,
+        account=caller.account_id,
+        credential=caller.credential_id,
         address=caller.address,
         kind=kind,
+        namespace=namespace,
         repository=repository,
         tag=tag,
+        subject=subject,
         old=old,
         new=new,
+        reason=caller.reason,
     )

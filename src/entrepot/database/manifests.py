@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from entrepot.access.actor import Caller
 from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
 from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.repositories import made_repository_id, repository_id
-from entrepot.registry.ports import Caller, NewManifest, Referrer, StoredManifest
+from entrepot.registry.ports import NewManifest, Referrer, StoredManifest
 
 _CACHED = 256 * 1024  # bytes: larger manifests are rare and read from the database each time
 

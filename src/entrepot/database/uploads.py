@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from entrepot.access.actor import Caller
 from entrepot.database.blobs import link
 from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.repositories import made_repository_id
-from entrepot.registry.ports import Body, Caller, Upload
+from entrepot.registry.ports import Body, Upload
 
 _OPEN = (
     "INSERT INTO uploads (id, repository_id, store, size, generation, algorithm, expires_at)"

@@ -1,8 +1,9 @@
 """Blobs as a repository sees them: readable only through its own link."""
 
+from entrepot.access.actor import Caller
 from entrepot.oci.digest import Digest
 from entrepot.registry.errors import BlobUnknown, Unsupported
-from entrepot.registry.ports import BlobRows, Caller, StoredBlob
+from entrepot.registry.ports import BlobRows, StoredBlob
 
 
 class Blobs:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from entrepot.access.actor import Caller
 from entrepot.oci import manifest as oci
 from entrepot.oci.digest import CANONICAL, Digest
 from entrepot.registry.errors import (
@@ -15,7 +16,7 @@ from entrepot.registry.errors import (
     NameUnknown,
     Unsupported,
 )
-from entrepot.registry.ports import Caller, ManifestRows, NewManifest, StoredManifest
+from entrepot.registry.ports import ManifestRows, NewManifest, StoredManifest
 
 
 @dataclass(frozen=True, slots=True)

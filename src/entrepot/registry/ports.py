@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from entrepot.access.actor import Caller
 from entrepot.oci.digest import Hash
 
 
@@ -126,14 +127,6 @@ class Upload:
     generation: int
     algorithm: str | None
     digest: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks and from where, for the `changes` rows."""
-
-    account: str | None = None
-    address: str = ""
 
 
 class BlobRows(Protocol):

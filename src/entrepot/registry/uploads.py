@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from entrepot.access.actor import Caller
 from entrepot.oci.digest import CANONICAL, Digest, Hash, hasher
 from entrepot.registry.errors import (
     BodyInterrupted,
@@ -20,7 +21,7 @@ from entrepot.registry.errors import (
     UploadUnknown,
 )
 from entrepot.registry.identity import new_key, new_upload_id
-from entrepot.registry.ports import BlobRows, Body, Bytes, Caller, Upload, UploadRows
+from entrepot.registry.ports import BlobRows, Body, Bytes, Upload, UploadRows
 
 _RUNNING_HASHES = 1024
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from entrepot.access.actor import Caller
 from entrepot.registry.errors import BodyInterrupted
-from entrepot.registry.ports import Caller
 from entrepot.web.guard import Guard
 from entrepot.web.message import Answer, BadRequest, Headers, Receive, Request, Scope, Send
 from entrepot.web.observer import Observer
@@ -88,7 +88,7 @@ class App:
             request = Request(scope, receive, self._idle)
             if request.path in self._operations.paths:
                 return "operations", await self._operations.answer(request), address
-            route, answer = await self._v2.answer(request, Caller(None, address))
+            route, answer = await self._v2.answer(request, Caller(address=address))
             return route, answer, address
         except BadRequest as error:
             return "other", errors.refusal(400, "UNSUPPORTED", str(error), headers=[(b"connection", b"close")]), address

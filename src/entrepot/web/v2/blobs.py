@@ -3,9 +3,10 @@
 import secrets
 from collections.abc import AsyncGenerator
 
+from entrepot.access.actor import Caller
 from entrepot.oci.digest import Digest
 from entrepot.registry.blobs import Blobs
-from entrepot.registry.ports import Bytes, Caller, StoredBlob
+from entrepot.registry.ports import Bytes, StoredBlob
 from entrepot.web.message import Answer, Conditions, Headers
 from entrepot.web.v2.errors import refusal
 from entrepot.web.v2.ranges import Unsatisfiable, download_spans

@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncGenerator, Iterable
 
+from entrepot.access.actor import Caller
 from entrepot.registry.errors import NameInvalid, RegistryError, Unsupported
-from entrepot.registry.ports import Caller
 from entrepot.web.message import Answer, BadRequest, Request
 from entrepot.web.v2 import errors
 from entrepot.web.v2.blobs import BlobDoor

@@ -1,10 +1,11 @@
 """e3, e7, e9: manifests over HTTP."""
 
+from entrepot.access.actor import Caller
 from entrepot.oci.digest import Digest
 from entrepot.oci.manifest import MAX_SIZE
 from entrepot.registry.errors import BodyInterrupted, BodyLost, ManifestTooLarge, TagInvalid
 from entrepot.registry.manifests import Manifests
-from entrepot.registry.ports import Caller, StoredManifest
+from entrepot.registry.ports import StoredManifest
 from entrepot.web.message import Answer, Conditions, Headers, Request
 from entrepot.web.v2.blobs import matches
 from entrepot.web.v2.errors import refusal

@@ -1,9 +1,9 @@
 """e4, e5, e6, e11, e13, e14: upload sessions over HTTP."""
 
+from entrepot.access.actor import Caller
 from entrepot.oci.digest import Digest
 from entrepot.oci.reference import InvalidName, check_name
 from entrepot.registry.errors import BodyTimedOut, DigestInvalid, UploadOutOfOrder
-from entrepot.registry.ports import Caller
 from entrepot.registry.uploads import Incoming, Uploads
 from entrepot.web.message import Answer, Headers, Request
 from entrepot.web.v2 import errors

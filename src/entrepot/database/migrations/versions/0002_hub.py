@@ -263,9 +263,7 @@ def _logins() -> None:
         sa.Column("count", sa.BigInteger(), nullable=False),
         sqlite_autoincrement=True,
     )
-    op.create_index(
-        "logins_merged", "logins", ["minute", "account_id", "name_key", "address", "outcome"], unique=False
-    )
+    op.create_index("logins_merged", "logins", ["minute", "account_id", "name_key", "address", "outcome"], unique=False)
     op.create_index("logins_at", "logins", ["at"])
 
 
