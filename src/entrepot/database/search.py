@@ -1,0 +1,160 @@
+"""Search: an index of words, the same on both engines.
+
+`search_words` has a row for each word of a repository's name and description, under the place where it may be read:
+`_PUBLIC`, `_INTERNAL`, or the id of the namespace of a private one; a private one stands under `_PRIVATE` too, for
+administrators. So what somebody may not read is never looked at, and a term is one range of one index in each place
+that they may read. A text index of the engine (FTS5, tsvector) would find the same but knows no places: a term that
+thousands of others' private repositories have would cost as much as they are.
+"""
+
+from collections.abc import Sequence
+
+from entrepot.access.actor import Actor, Role
+from entrepot.database.engine import Engine, Row, Transaction
+from entrepot.database.rights import READABLE_NAMESPACES, READABLE_REPOSITORIES
+from entrepot.hub.search import Candidate, words_of
+
+_PUBLIC, _INTERNAL, _PRIVATE = 0, -1, -2
+_MOST = 300  # matches looked at in a place; of more, the most starred are looked for besides
+_STARRED = 1000  # of how many of the most starred repositories
+_WORDS_MAX = 40  # of a description
+_BATCH = 200  # repositories in a transaction
+
+_ROW = "SELECT name, namespace_id, visibility, description, deleted_at FROM repositories WHERE id = :id"
+_FORGET = "DELETE FROM search_words WHERE repository_id = :id"
+_INSERT = (
+    "INSERT INTO search_words (place, word, repository_id) VALUES (:place, :word, :id)"
+    " ON CONFLICT (place, word, repository_id) DO NOTHING"
+)
+_MISSING = (
+    "SELECT r.id FROM repositories r WHERE r.deleted_at IS NULL AND r.id > :after"
+    " AND NOT EXISTS (SELECT 1 FROM search_words w WHERE w.repository_id = r.id) ORDER BY r.id LIMIT :limit"
+)
+
+_COLUMNS = "SELECT r.id, r.name, r.visibility, r.description, r.stars, r.namespace_id FROM"
+_RANGE = "w.word >= :low0 AND w.word < :high0"
+_ALSO = (
+    " AND EXISTS (SELECT 1 FROM search_words o WHERE o.repository_id = w.repository_id"
+    " AND o.word >= :low{number} AND o.word < :high{number})"
+)
+_COUNT = f"SELECT COUNT(*) FROM (SELECT 1 FROM search_words w WHERE w.place = :place AND {_RANGE} LIMIT {_MOST}) found"  # noqa: S608
+_FOUND = (
+    f"{_COLUMNS} (SELECT w.word, w.repository_id FROM search_words w WHERE w.place = :place AND {_RANGE}{{also}}"  # noqa: S608
+    f" ORDER BY w.word, w.repository_id LIMIT {_MOST}) m JOIN repositories r ON r.id = m.repository_id"
+)
+_FOUND_STARRED = (
+    f"{_COLUMNS} (SELECT id FROM repositories WHERE stars > 0 ORDER BY stars DESC LIMIT {_STARRED}) s"  # noqa: S608
+    f" JOIN search_words w ON w.repository_id = s.id AND w.place = :place AND {_RANGE}{{also}}"
+    " JOIN repositories r ON r.id = s.id"
+)
+_FOUND_GRANTED = (
+    f"{_COLUMNS} search_words w JOIN repositories r ON r.id = w.repository_id"
+    f" WHERE w.repository_id IN ({READABLE_REPOSITORIES}) AND {_RANGE}{{also}}"
+)
+_CALLED = f"{_COLUMNS} repositories r WHERE r.name IN (:text, :official) AND r.deleted_at IS NULL"
+_LAST = "\U0010ffff"  # sorts after every letter, by code points as by UTF-8's bytes
+
+
+async def index(transaction: Transaction, repository_id: int) -> None:
+    """Find a repository by what it is now: to be called wherever its name, visibility or description has changed."""
+    await transaction.run(_FORGET, id=repository_id)
+    row = await transaction.one(_ROW, id=repository_id)
+    if row is None or row[4] is not None:
+        return
+    name, namespace, visibility, description, _ = row
+    places = {"public": [_PUBLIC], "internal": [_INTERNAL]}.get(visibility, [namespace, _PRIVATE])
+    words = dict.fromkeys([*words_of([name]), *words_of([description])[:_WORDS_MAX]])
+    for place in places:
+        for word in words:
+            await transaction.run(_INSERT, place=place, word=word, id=repository_id)
+
+
+class DatabaseSearch:
+    """The port SearchRows, and the filling of the index."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def index_missing(self) -> int:
+        """Index what was there before there was an index; how many repositories that were. Cheap when none are."""
+        after = total = 0
+        while rows := await self._engine.read(_MISSING, after=after, limit=_BATCH):
+            batch = [row[0] for row in rows]
+
+            async def fill(transaction: Transaction, batch: Sequence[int] = batch) -> None:
+                for repository_id in batch:
+                    await index(transaction, repository_id)
+
+            await self._engine.write(fill, durable=False)
+            after, total = batch[-1], total + len(batch)
+        return total
+
+    async def candidates(self, actor: Actor, text: str, terms: Sequence[str]) -> Sequence[Candidate]:
+        """See the port."""
+        places = await self._places(actor)
+        found = {}
+        for place in places:
+            for row in await self._in_place(place, terms):
+                if _stands_in(place, row) and _bound(actor, row):
+                    found[row[0]] = Candidate(*row[:5])
+        if _INTERNAL in places and not actor.administrator:
+            values = _ranges(terms)
+            statement = _FOUND_GRANTED.format(also=_also(terms))
+            for row in await self._engine.read(statement, account=actor.account_id, **values):
+                if _bound(actor, row):
+                    found[row[0]] = Candidate(*row[:5])
+        for row in await self._engine.read(_CALLED, text=text, official=f"library/{text}"):
+            if row[2] == "public" or (row[2] == "internal" and _INTERNAL in places and _bound(actor, row)):
+                found[row[0]] = Candidate(*row[:5])
+        return list(found.values())
+
+    async def _places(self, actor: Actor) -> list[int]:
+        """Where the actor may read everything, as far as the credential is for it."""
+        if actor.account_id is None or actor.scopes.role < Role.READ:
+            return [_PUBLIC]
+        if actor.administrator:
+            return [_PUBLIC, _INTERNAL, _PRIVATE]
+        rows = await self._engine.read(READABLE_NAMESPACES, account=actor.account_id)
+        return [_PUBLIC, _INTERNAL, *sorted({actor.account_id, *(row[0] for row in rows)})]
+
+    async def _in_place(self, place: int, terms: Sequence[str]) -> list[Row]:
+        """What all terms match in one place, beginning with the term that the fewest words begin with."""
+        counts = {}
+        for term in terms if len(terms) > 1 else ():
+            rows = await self._engine.read(_COUNT, place=place, **_ranges([term]))
+            counts[term] = rows[0][0]
+            if not counts[term]:
+                return []
+        ordered = sorted(terms, key=lambda term: (counts.get(term, 0), -len(term)))
+        values = {"place": place, **_ranges(ordered)}
+        rows = await self._engine.read(_FOUND.format(also=_also(ordered)), **values)
+        if len(rows) == _MOST:
+            rows += await self._engine.read(_FOUND_STARRED.format(also=_also(ordered)), **values)
+        return rows
+
+
+def _ranges(terms: Sequence[str]) -> dict[str, object]:
+    """Between what a word lies that each term begins."""
+    values: dict[str, object] = {}
+    for number, term in enumerate(terms):
+        values |= {f"low{number}": term, f"high{number}": term + _LAST}
+    return values
+
+
+def _also(terms: Sequence[str]) -> str:
+    return "".join(_ALSO.format(number=number) for number in range(1, len(terms)))
+
+
+def _stands_in(place: int, row: Row) -> bool:
+    """Whether the repository is still what its place in the index says: a second look at what must not leak."""
+    visibility, namespace = row[2], row[5]
+    if place == _PUBLIC:
+        return bool(visibility == "public")
+    if place == _INTERNAL:
+        return bool(visibility == "internal")
+    return place in (_PRIVATE, namespace)
+
+
+def _bound(actor: Actor, row: Row) -> bool:
+    """Whether the credential is for this repository; for public ones every one is."""
+    return bool(row[2] == "public" or actor.scopes.covers(row[0], row[5]))
