@@ -1,6 +1,7 @@
 """What must be right before the first worker starts. Each thing that is not is one line that says what to do."""
 
 import os
+import secrets
 import socket
 import sys
 import traceback
@@ -10,7 +11,7 @@ from typing import Any
 from entrepot.config import Settings
 from entrepot.registry.errors import RegistryError
 from entrepot.storage import layout
-from entrepot.storage.directories import make_directory
+from entrepot.storage.directories import make_directory, sync_directory
 
 _BACKLOG = 2048
 
@@ -23,9 +24,33 @@ def prepare(settings: Settings) -> list[socket.socket]:
     """Check the data directory and the certificate, migrate the database, and bind a socket for each worker."""
     _check_directory(settings)
     _check_certificate(settings)
+    if not settings.open:
+        root_secret(settings)
     sockets = _bind(settings)
     _apart(settings)
     return sockets
+
+
+def root_secret(settings: Settings) -> bytes:
+    """The secret that all keys are derived from: as configured, else of the data directory, made when it has none."""
+    if settings.secret_key:
+        return settings.secret_key.encode()
+    path = layout.secret_file(settings.data_dir)
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}-{os.getpid()}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(fresh, path)  # whoever is first makes it; nothing is ever overwritten
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+        sync_directory(str(settings.data_dir))
+    return path.read_bytes()
 
 
 def is_loopback(host: str) -> bool:

@@ -6,39 +6,21 @@ import socket
 import sys
 from contextlib import AsyncExitStack
 
+from entrepot.assembly import Entrance, assemble
 from entrepot.config import Settings
-from entrepot.database.blobs import DatabaseBlobs
-from entrepot.database.cache import ReadCache
 from entrepot.database.engine import Engine
-from entrepot.database.manifests import DatabaseManifests
-from entrepot.database.uploads import DatabaseUploads
 from entrepot.jobs.runner import Job, repeat
-from entrepot.jobs.uploads import UploadCleaning
 from entrepot.logs import configure_logs
 from entrepot.preparation import NotReady, is_loopback, prepare
-from entrepot.registry.blobs import Blobs
-from entrepot.registry.listings import Listings
-from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import Bytes
-from entrepot.registry.uploads import Uploads
 from entrepot.storage import layout
 from entrepot.supervisor import Lifeline, supervise
 from entrepot.web.access_log import AccessLog
-from entrepot.web.app import App
-from entrepot.web.fast_door import FastDoor
 from entrepot.web.guard import Guard
 from entrepot.web.listener import listen
 from entrepot.web.metrics import Metrics
 from entrepot.web.observer import Observer
-from entrepot.web.operations import Operations
-from entrepot.web.v2.blobs import BlobDoor
-from entrepot.web.v2.door import V2
-from entrepot.web.v2.listings import ListingDoor
-from entrepot.web.v2.manifests import ManifestDoor
-from entrepot.web.v2.uploads import UploadDoor
-
-_EXPIRE_SECONDS = 300
-_TRASH_SECONDS = 15
+from entrepot.web.v2.visit import OpenGate
 
 
 def serve(settings: Settings) -> int:
@@ -83,51 +65,26 @@ async def _work(settings: Settings, metrics: Metrics, listener: socket.socket, l
             public_url=settings.http.public_url or None,
             trusted_proxies=[str(proxy) for proxy in settings.http.trusted_proxies],
         )
-        uploads = DatabaseUploads(engine)
-        app, fast_door = _doors(settings, engine, store, uploads, guard, observer)
-        cleaning = UploadCleaning(uploads, {store.name: store})
-        jobs = asyncio.create_task(
-            repeat(
-                [
-                    Job("expire uploads", _EXPIRE_SECONDS, cleaning.expire),
-                    Job("empty trash", _TRASH_SECONDS, cleaning.empty_trash),
-                ]
-            )
-        )
+        entrance, jobs = await _entrance(settings, engine, guard, stack)
+        parts = assemble(settings, engine, store, entrance, guard, observer)
+        repeating = asyncio.create_task(repeat([*parts.jobs, *jobs]))
         tls = settings.http.tls
         certificate = (str(tls.certificate), str(tls.key)) if tls.certificate else None
-        direct = fast_door if isinstance(engine.changed(), bool) and certificate is None else None
-        await listen(app, direct, observer, listener, certificate, lifeline)
-        jobs.cancel()
-        await asyncio.gather(jobs, return_exceptions=True)
+        direct = parts.fast_door if isinstance(engine.changed(), bool) and certificate is None else None
+        await listen(parts.app, direct, observer, listener, certificate, lifeline)
+        repeating.cancel()
+        await asyncio.gather(repeating, return_exceptions=True)
 
 
-def _doors(
-    settings: Settings, engine: Engine, store: Bytes, uploads: DatabaseUploads, guard: Guard, observer: Observer
-) -> tuple[App, FastDoor]:
-    cache = ReadCache(engine)
-    blob_rows = DatabaseBlobs(engine, cache)
-    manifest_rows = DatabaseManifests(engine, cache)
-    deletion = settings.storage.delete.enabled
-    accept_missing = settings.manifests.missing == "accept"
-    blob_door = BlobDoor(Blobs(blob_rows, deletion=deletion), store)
-    manifest_door = ManifestDoor(Manifests(manifest_rows, deletion=deletion, accept_missing=accept_missing))
-    upload_door = UploadDoor(Uploads(uploads, blob_rows, store, settings.uploads.lifetime))
-    v2 = V2(blob_door, upload_door, manifest_door, ListingDoor(Listings(manifest_rows)))
+async def _entrance(
+    settings: Settings, engine: Engine, guard: Guard, stack: AsyncExitStack
+) -> tuple[Entrance, list[Job]]:
+    """Open to everybody, or with accounts; what only accounts need is loaded only for them."""
+    if settings.open:
+        return Entrance(OpenGate()), []
+    from entrepot.accounts import with_accounts
 
-    async def database_answers() -> None:
-        await engine.read("SELECT 1")
-
-    operations = Operations(observer, [("database", database_answers), ("blobs", store.check)])
-    app = App(
-        v2,
-        operations,
-        guard,
-        observer,
-        idle_timeout=settings.uploads.idle_timeout,
-        public_url=settings.http.public_url or None,
-    )
-    return app, FastDoor(manifest_door, blob_door, guard, observer)
+    return await with_accounts(settings, engine, guard, stack)
 
 
 def database(settings: Settings) -> Engine:

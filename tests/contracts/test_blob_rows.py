@@ -1,9 +1,22 @@
 """The port BlobRows, over SQLite and PostgreSQL: which repository may read which blob."""
 
 import asyncio
+from dataclasses import replace
 
-from entrepot.access.actor import Caller
-from tests.support.rows import SOMEBODY, Change, Database, Rows, a_blob, a_claimed_key, a_digest, an_upload, trash
+from entrepot.access.caller import Caller
+from entrepot.access.grant import EVERYTHING
+from tests.support.rows import (
+    SOMEBODY,
+    Change,
+    Database,
+    Rows,
+    a_blob,
+    a_claimed_key,
+    a_digest,
+    an_upload,
+    holds,
+    trash,
+)
 
 
 async def test_a_pushed_blob_is_found_with_its_size_store_and_key(rows: Rows) -> None:
@@ -25,37 +38,40 @@ async def test_a_blob_is_readable_only_where_it_is_linked(rows: Rows) -> None:
 
 async def test_a_mount_from_a_repository_that_has_the_blob_links_it(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
-    assert await rows.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY)
+    assert await rows.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY, EVERYTHING)
     copied = await rows.blobs.find_blob("library/copy", digest)
-    assert copied == await rows.blobs.find_blob("library/hello", digest)
+    original = await rows.blobs.find_blob("library/hello", digest)
+    assert copied is not None
+    assert original is not None
+    assert copied == replace(original, repository_id=copied.repository_id)
 
 
 async def test_a_mount_from_a_repository_without_the_blob_links_nothing(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
     await a_blob(rows, "library/else")
-    assert not await rows.blobs.mount_blob("library/copy", digest, "library/else", SOMEBODY)
-    assert not await rows.blobs.mount_blob("library/copy", digest, "library/unknown", SOMEBODY)
+    assert not await rows.blobs.mount_blob("library/copy", digest, "library/else", SOMEBODY, EVERYTHING)
+    assert not await rows.blobs.mount_blob("library/copy", digest, "library/unknown", SOMEBODY, EVERYTHING)
     assert await rows.blobs.find_blob("library/copy", digest) is None
-    assert not await rows.manifests.repository_exists("library/copy")
+    assert not await holds(rows, "library/copy")
 
 
 async def test_a_mount_without_a_source_finds_the_blob_anywhere(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
-    assert await rows.blobs.mount_blob("library/copy", digest, None, SOMEBODY)
+    assert await rows.blobs.mount_blob("library/copy", digest, None, SOMEBODY, EVERYTHING)
     assert await rows.blobs.find_blob("library/copy", digest) is not None
-    assert not await rows.blobs.mount_blob("library/copy", a_digest(), None, SOMEBODY)
+    assert not await rows.blobs.mount_blob("library/copy", a_digest(), None, SOMEBODY, EVERYTHING)
 
 
 async def test_what_no_repository_links_any_more_cannot_be_mounted(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
     assert await rows.blobs.unlink_blob("library/hello", digest, SOMEBODY)
-    assert not await rows.blobs.mount_blob("library/copy", digest, None, SOMEBODY)
-    assert not await rows.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY)
+    assert not await rows.blobs.mount_blob("library/copy", digest, None, SOMEBODY, EVERYTHING)
+    assert not await rows.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY, EVERYTHING)
 
 
 async def test_unlinking_ends_one_repositorys_link_only(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
-    await rows.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY)
+    await rows.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY, EVERYTHING)
     assert await rows.blobs.unlink_blob("library/hello", digest, SOMEBODY)
     assert await rows.blobs.find_blob("library/hello", digest) is None
     assert await rows.blobs.find_blob("library/copy", digest) is not None
@@ -92,7 +108,7 @@ async def test_the_same_hex_of_two_algorithms_is_two_blobs(rows: Rows) -> None:
 
 async def test_every_link_and_unlink_is_a_change(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
-    await rows.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY)
+    await rows.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY, EVERYTHING)
     await rows.blobs.unlink_blob("library/hello", digest, SOMEBODY)
     assert await rows.changes() == [
         Change("blob.link", "library/hello", None, None, digest),
@@ -105,7 +121,7 @@ async def test_what_changes_nothing_is_no_change(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
     before = await rows.changes()
     await a_blob(rows, "library/hello", digest)
-    assert await rows.blobs.mount_blob("library/hello", digest, "library/hello", SOMEBODY)
+    assert await rows.blobs.mount_blob("library/hello", digest, "library/hello", SOMEBODY, EVERYTHING)
     assert not await rows.blobs.unlink_blob("library/hello", a_digest(), SOMEBODY)
     assert await rows.changes() == before
 
@@ -123,7 +139,9 @@ async def test_one_blob_mounted_by_many_at_once_is_linked_once(database: Databas
     workers = [database.connect() for _ in range(3)]
     digest = await a_blob(workers[0], "library/hello")
     mounts = [
-        worker.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY) for worker in workers for _ in "1234"
+        worker.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY, EVERYTHING)
+        for worker in workers
+        for _ in "1234"
     ]
     assert all(await asyncio.gather(*mounts))
     links = [change for change in await workers[0].changes() if change.repository == "library/copy"]

@@ -1,15 +1,6 @@
 """The listings of the port ManifestRows, over SQLite and PostgreSQL: byte order, pages, referrers."""
 
-from tests.support.rows import (
-    DAY,
-    SOMEBODY,
-    STORE,
-    Rows,
-    a_blob,
-    a_digest,
-    a_manifest,
-    push,
-)
+from tests.support.rows import DAY, SOMEBODY, STORE, Rows, a_blob, a_digest, a_manifest, holds, push
 
 HELLO = "library/hello"
 SIGNATURE = "application/vnd.example.signature"
@@ -49,18 +40,18 @@ async def test_repositories_come_in_byte_order_page_by_page(rows: Rows) -> None:
 
 
 async def test_a_repository_is_listed_while_it_holds_something(rows: Rows) -> None:
-    await rows.uploads.open_upload("just/started", "some-upload", STORE, None, DAY)
+    await rows.uploads.open_upload("just/started", "some-upload", STORE, None, DAY, SOMEBODY)
     digest = await a_blob(rows, "only/a-blob")
     manifest = a_manifest()
     await push(rows, manifest, repository="only/a-manifest")
     assert await rows.manifests.repositories("", 10) == ["only/a-blob", "only/a-manifest"]
-    exist = [await rows.manifests.repository_exists(f"only/{kind}") for kind in ("a-blob", "a-manifest")]
+    exist = [await holds(rows, f"only/{kind}") for kind in ("a-blob", "a-manifest")]
     assert exist == [True, True]
-    assert not await rows.manifests.repository_exists("just/started")
+    assert not await holds(rows, "just/started")
     await rows.blobs.unlink_blob("only/a-blob", digest, SOMEBODY)
     await rows.manifests.delete_manifest("only/a-manifest", manifest.digest, SOMEBODY)
     assert await rows.manifests.repositories("", 10) == []
-    assert not await rows.manifests.repository_exists("only/a-blob")
+    assert not await holds(rows, "only/a-blob")
 
 
 async def test_referrers_are_the_manifests_that_name_the_subject(rows: Rows) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 
-from entrepot.registry.ports import StoredManifest
 from tests.support.rows import (
     IMAGE_TYPE,
     SOMEBODY,
@@ -15,6 +15,7 @@ from tests.support.rows import (
     a_blob,
     a_digest,
     a_manifest,
+    holds,
     push,
     tagged,
 )
@@ -28,7 +29,7 @@ async def test_a_manifest_is_found_by_tag_and_by_digest_byte_for_byte(rows: Rows
     await push(rows, manifest, "v1")
     by_tag = await rows.manifests.find_manifest(HELLO, "v1")
     assert by_tag is not None
-    assert by_tag == StoredManifest(by_tag.id, manifest.digest, manifest.media_type, content)
+    assert by_tag == replace(by_tag, digest=manifest.digest, media_type=manifest.media_type, content=content)
     assert await rows.manifests.find_manifest(HELLO, manifest.digest) == by_tag
 
 
@@ -66,7 +67,7 @@ async def test_a_refused_manifest_does_not_make_its_repository(rows: Rows) -> No
     missing = a_digest()
     manifest = a_manifest(required=(missing,))
     assert await rows.manifests.put_manifest("library/new", manifest, ["v1"], SOMEBODY) == [missing]
-    assert not await rows.manifests.repository_exists("library/new")
+    assert not await holds(rows, "library/new")
 
 
 async def test_a_manifest_whose_blobs_are_linked_is_accepted(rows: Rows) -> None:

@@ -16,6 +16,7 @@ from tests.support.rows import (
     a_joined_body,
     again,
     an_upload,
+    holds,
     trash,
 )
 
@@ -36,7 +37,7 @@ async def test_a_new_session_is_empty(rows: Rows) -> None:
 
 async def test_a_session_remembers_its_digest_algorithm(rows: Rows) -> None:
     identity = new_upload_id()
-    await rows.uploads.open_upload(HELLO, identity, STORE, "sha512", DAY)
+    await rows.uploads.open_upload(HELLO, identity, STORE, "sha512", DAY, SOMEBODY)
     upload = await rows.uploads.find_upload(HELLO, identity)
     assert upload is not None
     assert upload.algorithm == "sha512"
@@ -237,7 +238,7 @@ async def test_a_cancelled_session_is_gone_and_its_keys_are_trash(rows: Rows) ->
 
 async def test_a_session_past_its_time_is_not_found_and_expires(rows: Rows) -> None:
     identity = new_upload_id()
-    await rows.uploads.open_upload(HELLO, identity, STORE, None, 0)
+    await rows.uploads.open_upload(HELLO, identity, STORE, None, 0, SOMEBODY)
     key = new_key(identity)
     assert await rows.uploads.claim_body(identity, key)
     assert await rows.uploads.find_upload(HELLO, identity) is None
@@ -250,7 +251,7 @@ async def test_a_session_past_its_time_is_not_found_and_expires(rows: Rows) -> N
 
 async def test_no_more_sessions_expire_at_once_than_asked(rows: Rows) -> None:
     for _ in range(5):
-        await rows.uploads.open_upload(HELLO, new_upload_id(), STORE, None, 0)
+        await rows.uploads.open_upload(HELLO, new_upload_id(), STORE, None, 0, SOMEBODY)
     assert [await rows.uploads.expire_uploads(3) for _ in range(3)] == [3, 2, 0]
 
 
@@ -276,7 +277,7 @@ async def test_an_upload_changes_no_answer_until_it_is_closed(rows: Rows) -> Non
     _, upload = await a_joined_body(rows, await an_upload(rows), 10)
     await rows.uploads.cancel_upload(HELLO, upload.id)
     assert await rows.changes() == []
-    assert not await rows.manifests.repository_exists(HELLO)
+    assert not await holds(rows, HELLO)
     assert await rows.manifests.repositories("", 10) == []
 
 

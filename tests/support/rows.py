@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
 from entrepot.database.blobs import DatabaseBlobs
 from entrepot.database.cache import ReadCache
 from entrepot.database.engine import Engine, Transaction, Work
@@ -138,10 +138,16 @@ def a_digest() -> str:
 async def an_upload(rows: Rows, repository: str = "library/hello", lifetime: int = DAY) -> Upload:
     """A session that was just opened."""
     identity = new_upload_id()
-    await rows.uploads.open_upload(repository, identity, STORE, None, lifetime)
+    await rows.uploads.open_upload(repository, identity, STORE, None, lifetime, SOMEBODY)
     upload = await rows.uploads.find_upload(repository, identity)
     assert upload is not None
     return upload
+
+
+async def holds(rows: Rows, repository: str) -> bool:
+    """Whether there is a repository of this name that anything was pushed to."""
+    found = await rows.manifests.find_repository(repository)
+    return found is not None and found.holding
 
 
 async def a_claimed_key(rows: Rows, upload: Upload) -> str:
@@ -192,6 +198,7 @@ def a_manifest(
         artifact_type=artifact_type,
         annotations=annotations,
         subject=subject,
+        kind="image",
         required=required,
         references=tuple((digest, "layer") for digest in required),
     )

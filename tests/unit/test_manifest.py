@@ -115,6 +115,7 @@ def test_what_a_manifest_names_is_found() -> None:
         children=(),
         subject=str(Digest.of(b"subject")),
         annotations='{"ü":"\\u0000"}',
+        kind="referrer",
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
 from entrepot.database.blobs import DatabaseBlobs
 from entrepot.database.cache import ReadCache
 from entrepot.database.migrate import migrate_sqlite
@@ -38,7 +38,7 @@ async def test_a_session_that_another_worker_rewrote_to_the_same_length_is_read_
     rows, blobs = DatabaseUploads(engine), DatabaseBlobs(engine, ReadCache(engine))
     one, other = (Uploads(rows, blobs, store, 3600) for _ in range(2))
     try:
-        upload = await one.open("a", None)
+        upload = await one.open("a", None, Caller())
         await one.append("a", upload, body(b"first, "))
         await one.append("a", upload, body(b"second"))
         second = (await rows.upload_bodies(upload))[1]

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
+from entrepot.access.grant import EVERYTHING
 from entrepot.database.blobs import DatabaseBlobs
 from entrepot.database.cache import ReadCache
 from entrepot.database.migrate import migrate_sqlite
@@ -161,7 +162,7 @@ class UploadMachine(RuleBasedStateMachine):
 
     def opened(self, repository: str, worker: int, algorithm: str | None) -> Session:
         """A new session."""
-        return Session(repository, self.run(self.workers[worker].open(repository, algorithm)))
+        return Session(repository, self.run(self.workers[worker].open(repository, algorithm, CALLER)))
 
     @rule(slot=SLOTS, worker=WORKERS, repository=REPOSITORIES, data=st.data())
     def something_else(self, slot: int, worker: int, repository: str, data: st.DataObject) -> None:
@@ -282,7 +283,7 @@ class UploadMachine(RuleBasedStateMachine):
         known = sorted({digest for _, digest in self.stored}) or [str(Digest.of(b"absent"))]
         digest = data.draw(st.sampled_from(known))
         places = [where for where, each in self.stored if each == digest]
-        mounted = self.run(self.workers[worker].mount(repository, Digest.parse(digest), source, CALLER))
+        mounted = self.run(self.workers[worker].mount(repository, Digest.parse(digest), source, CALLER, EVERYTHING))
         assert mounted == (source in places if source else bool(places))
         if mounted:
             self.stored[repository, digest] = self.stored[places[0], digest]

@@ -90,14 +90,3 @@ class Basis:
     repository_id: int | None
     rights_version: int
     visibility: str
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who changes something, from where, and why they may: what `changes` rows say. Without accounts, nobody."""
-
-    account_id: int | None = None
-    address: str = ""
-    credential_id: int | None = None
-    reason: str | None = None
-    basis: Basis | None = None

@@ -9,7 +9,7 @@ import re
 import secrets
 import string
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import sha256, sha512
 
 PREFIXES = {"personal": "entp_", "robot": "entb_", "refresh": "entr_", "session": "ents_", "invitation": "enti_"}
 _LETTERS = string.ascii_letters + string.digits
@@ -38,6 +38,16 @@ class Secrets:
         lookup, proof = ("".join(secrets.choice(_LETTERS) for _ in range(length)) for length in (_LOOKUP, _PROOF))
         text = PREFIXES[kind] + lookup + proof
         return NewSecret(text, PREFIXES[kind] + lookup, self.hash(text))
+
+    def derived(self, kind: str, lookup: str) -> NewSecret:
+        """The secret that belongs to this lookup: it can be shown again although it is stored nowhere."""
+        number = int.from_bytes(hmac.new(self._key, f"{kind} {lookup}".encode(), sha512).digest())
+        letters: list[str] = []
+        for _ in range(_PROOF):
+            number, rest = divmod(number, len(_LETTERS))
+            letters.append(_LETTERS[rest])
+        text = lookup + "".join(letters)
+        return NewSecret(text, lookup, self.hash(text))
 
     def hash(self, text: str) -> str:
         """What is stored of a secret."""

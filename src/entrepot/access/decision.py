@@ -62,6 +62,8 @@ class Decision:
     visible: bool
     reason: str
     basis: Basis | None = None
+    policy: bool = False
+    """Refused whatever the rights: told as 403 with the reason, as no other token would help."""
 
 
 def decide(actor: Actor, action: Action, facts: Facts) -> Decision:
@@ -73,7 +75,7 @@ def decide(actor: Actor, action: Action, facts: Facts) -> Decision:
     role, reason = role_in(actor, facts)
     visible = role >= Role.READ
     if facts.archived and action is not Action.PULL and action is not Action.OWN:
-        return Decision(False, visible, "the repository is archived: it can only be read")
+        return Decision(False, visible, "the repository is archived: it can only be read", policy=role >= action.value)
     if role < action.value:
         return Decision(False, visible, f"{action.word} needs the role {action.value.word}; {reason}")
     return Decision(True, True, reason, _basis(facts))

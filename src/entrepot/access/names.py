@@ -5,6 +5,9 @@ import re
 LIBRARY = "library"
 """The organization that one-component repository names belong to, as on Docker Hub."""
 
+PREVIEW = "ratelimitpreview/test"
+"""A repository that always exists and shows the caller's limit (Docker Hub's documentation, "Usage and limits")."""
+
 _NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
 _SHORTEST, _LONGEST = 2, 40
 # What stands, or may one day stand, at the root of the web address, in `/v2/`, or in a host's place.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from entrepot.access.actor import Actor, Caller, Role
+from entrepot.access.actor import Actor, Role
 from entrepot.access.decision import Action, Decision, Facts, decide, role_in
 
 
@@ -18,8 +18,13 @@ class RightsRows(Protocol):
         """The same of a namespace alone; `name` is the namespace's."""
         ...
 
-    async def visible(self, actor: Actor, after: str, limit: int, *, only: str = "") -> Sequence[str]:
-        """Up to `limit` names, in byte order after `after`, of what the actor may pull; `only`: of one namespace."""
+    async def visible(
+        self, actor: Actor, after: str, limit: int, *, only: str = "", holding: bool = False
+    ) -> Sequence[str]:
+        """Up to `limit` names, in byte order after `after`, of what the actor may pull.
+
+        `only`: of one namespace; `holding`: of those that something was pushed to.
+        """
         ...
 
 
@@ -33,6 +38,11 @@ class Rights:
         """Whether the actor may do this to the repository of this name, now."""
         return decide(actor, action, await self._rows.facts(actor.account_id, name))
 
+    async def decide_all(self, actor: Actor, actions: Sequence[Action], name: str) -> dict[Action, Decision]:
+        """The same for several actions, by one look-up."""
+        facts = await self._rows.facts(actor.account_id, name)
+        return {action: decide(actor, action, facts) for action in actions}
+
     async def facts(self, actor: Actor, name: str) -> Facts:
         """What is known of a repository and the actor's account."""
         return await self._rows.facts(actor.account_id, name)
@@ -42,17 +52,8 @@ class Rights:
         facts = await self._rows.namespace_facts(actor.account_id, namespace)
         return role_in(actor, facts)[0] if facts.namespace_id is not None else Role.NONE, facts
 
-    async def visible(self, actor: Actor, after: str, limit: int, *, only: str = "") -> list[str]:
-        """Names of repositories that the actor may pull, in byte order; every pull of one of them succeeds."""
-        return list(await self._rows.visible(actor, after, limit, only=only))
-
-
-def caller_of(actor: Actor, address: str, decision: Decision | None = None) -> Caller:
-    """Who changes something, for the `changes` rows."""
-    return Caller(
-        account_id=actor.account_id,
-        address=address,
-        credential_id=actor.credential_id,
-        reason=None if decision is None else decision.reason,
-        basis=None if decision is None else decision.basis,
-    )
+    async def visible(
+        self, actor: Actor, after: str, limit: int, *, only: str = "", holding: bool = False
+    ) -> list[str]:
+        """Names of repositories that the actor may pull, in byte order; see the port."""
+        return list(await self._rows.visible(actor, after, limit, only=only, holding=holding))

@@ -9,7 +9,7 @@ _OPENING = """\
 # Configuration
 <!-- Written by `entrepot config docs`; change src/entrepot/config/ and write it again. -->
 
-Nothing has to be configured: `entrepot serve --open` runs on the defaults below. What is configured is looked for in
+Nothing has to be configured: `entrepot serve` runs on the defaults below. What is configured is looked for in
 this order, and the first that has a value wins:
 
 1. flags of `entrepot serve`;
@@ -55,13 +55,14 @@ These variables are read as they are; an `ENTREPOT_` variable for the same key c
 |---|---|
 {variables}
 
-`REGISTRY_AUTH…` and `REGISTRY_PROXY_…` are not supported yet. `entrepot serve` and `entrepot config check` name them,
-and every other `REGISTRY_` variable, in a warning.
+`REGISTRY_AUTH` and `REGISTRY_AUTH_HTPASSWD_REALM` say nothing more. `REGISTRY_PROXY_…` is not supported yet. `entrepot
+serve` and `entrepot config check` name it, and every other `REGISTRY_` variable, in a warning.
 
 ## Variables that are not keys
 
 - `ENTREPOT_CONFIG`: the file to read when there is no `--config`.
-- `ENTREPOT_ADMIN_PASSWORD`: accepted, and without effect as long as there are no accounts.
+- `ENTREPOT_ADMIN_PASSWORD`: the password of `admin` at the first start with accounts. Without effect where accounts are
+  off or an administrator exists.
 - What Kubernetes and Docker links set for a service that happens to be named `entrepot` or `registry`
   (`ENTREPOT_SERVICE_HOST`, `REGISTRY_PORT=tcp://…`) is no configuration and passed over.
 """

@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 MASK = "********"
 
+_SHORTEST_SECRET = 32  # bytes; as RFC 5869 §3.3 wants of what keys are derived from
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)")
 _INTEGER = re.compile(r"[0-9]{1,9}")
@@ -68,6 +69,22 @@ def _count(value: str) -> int:
     if not _INTEGER.fullmatch(value) or int(value) < 1:
         raise ValueError("not a positive number")
     return int(value)
+
+
+def _limit(value: str) -> int | None:
+    return None if value in ("", "unlimited") else _count(value)
+
+
+def _redis(value: str) -> str:
+    if value and (urlsplit(_text(value)).scheme not in ("redis", "rediss") or not urlsplit(value).hostname):
+        raise ValueError("not a Redis server")
+    return value
+
+
+def _root_secret(value: str) -> str:
+    if value and len(value.encode()) < _SHORTEST_SECRET:
+        raise ValueError("too short")
+    return _text(value)
 
 
 def _duration(value: str) -> float:
@@ -164,6 +181,11 @@ TEXT = Kind("text", _text)
 SECRET = Kind("text", _text, write=_mask, secret=True)
 BOOLEAN = Kind("true or false", _boolean, write=lambda value: str(value).lower())
 COUNT = Kind("a whole number of at least 1", _count)
+LIMIT = Kind(
+    "a whole number of at least 1, or unlimited",
+    _limit,
+    write=lambda value: "unlimited" if value is None else str(value),
+)
 DURATION = Kind("a duration such as 90s, 5m, 12h or 7d", _duration, write=write_duration)
 WHOLE_DURATION = Kind("a duration of whole seconds such as 90s, 5m, 12h or 7d", _whole_duration, write=write_duration)
 LISTEN = Kind("HOST:PORT such as 127.0.0.1:5000, [::1]:5000 or :5000 for every interface", _address)
@@ -171,5 +193,9 @@ HOST = Kind("a host name or an address, without a port", _host)
 NETWORK = Kind("an address or a network such as 10.0.0.0/8", ipaddress.ip_network)
 ORIGIN = Kind("empty, or http(s)://HOST or http(s)://HOST:PORT with nothing after it", _origin)
 DATABASE = Kind("empty, or postgresql://USER:PASSWORD@HOST/NAME", _database, write=mask_password, secret=True)
+REDIS = Kind("empty, or redis://[:PASSWORD@]HOST[:PORT][/NUMBER]", _redis, write=mask_password, secret=True)
+ROOT_SECRET = Kind(
+    f"empty, or at least {_SHORTEST_SECRET} bytes that nobody can guess", _root_secret, write=_mask, secret=True
+)
 PATH = Kind("a path", _path)
 OPTIONAL_PATH = Kind("empty, or a path", _optional_path, write=lambda path: "" if path is None else str(path))

@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 import yaml
 
-from entrepot.config.settings import SECTIONS, SETTINGS, ConfigError, Setting, Settings, assemble, contradictions
+from entrepot.config.settings import (
+    PRESETS,
+    SECTIONS,
+    SETTINGS,
+    ConfigError,
+    Setting,
+    Settings,
+    assemble,
+    contradictions,
+)
 
 DEFAULT_FILE = Path("entrepot.yaml")
 
@@ -19,8 +28,12 @@ REGISTRY_VARIABLES = {
     "REGISTRY_HTTP_TLS_KEY": "http.tls.key",
     "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": "data_dir",
     "REGISTRY_STORAGE_DELETE_ENABLED": "storage.delete.enabled",
+    "REGISTRY_AUTH_HTPASSWD_PATH": "auth.htpasswd",
 }
 """The variables of the registry:2 image that mean the same here."""
+
+# `htpasswd`, and the name of its realm, which no client looks at: the path says it all.
+_IMPLIED = frozenset({"REGISTRY_AUTH", "REGISTRY_AUTH_HTPASSWD_REALM"})
 
 _NOT_SETTINGS = frozenset({"ENTREPOT_CONFIG", "ENTREPOT_ADMIN_PASSWORD"})
 
@@ -97,11 +110,25 @@ def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, _Given]]:
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, _Given]]:
     by_variable = {setting.variable: setting for setting in SETTINGS.values()}
+    presets = {"ENTREPOT_" + path.upper().replace(".", "__"): path for path in PRESETS}
+    for name in presets.keys() & environment.keys():
+        yield from _from_preset(presets[name], environment[name], f"environment {name}")
     for name, value in environment.items():
+        if name in presets:
+            continue
         if name in by_variable:
             yield by_variable[name].path, _from_text(by_variable[name], value, f"environment {name}")
         elif name.startswith("ENTREPOT_") and name not in _NOT_SETTINGS and not _is_service_link(name, value):
             raise ConfigError(f"unknown environment variable {_shown(name)}{_suggestion(name, by_variable)}")
+
+
+def _from_preset(path: str, word: str, origin: str) -> Iterator[tuple[str, _Given]]:
+    """The keys that a word stands for."""
+    words = PRESETS[path]
+    if word not in words:
+        raise ConfigError(f"{path} must be a group of keys or the word {' or '.join(words)} ({origin})")
+    for key, written in words[word].items():
+        yield key, _Given(written, origin)
 
 
 def _from_registry_variables(environment: Mapping[str, str], warnings: list[str]) -> Iterator[tuple[str, _Given]]:
@@ -109,8 +136,8 @@ def _from_registry_variables(environment: Mapping[str, str], warnings: list[str]
         if name in REGISTRY_VARIABLES:
             setting = SETTINGS[REGISTRY_VARIABLES[name]]
             yield setting.path, _from_text(setting, value, f"environment {name}")
-        elif name.startswith("REGISTRY_AUTH"):
-            warnings.append(f"{_shown(name)} is not supported yet and has no effect: nobody is asked for a password")
+        elif name in _IMPLIED:
+            continue
         elif name.startswith("REGISTRY_PROXY_"):
             warnings.append(f"{_shown(name)} is not supported yet and has no effect: nothing is fetched from elsewhere")
         elif name.startswith("REGISTRY_") and not _is_service_link(name, value):
@@ -164,7 +191,9 @@ def _from_mapping(node: yaml.Node, prefix: str, file: Path) -> Iterator[tuple[st
             raise ConfigError(f"unknown key {path} ({place}){_suggestion(path, [*SETTINGS, *SECTIONS])}")
         if _is_null(value):
             continue
-        if path in SECTIONS:
+        if path in PRESETS and isinstance(value, yaml.ScalarNode):
+            yield from _from_preset(path, value.value, place)
+        elif path in SECTIONS:
             yield from _from_mapping(value, path + ".", file)
         else:
             yield path, _Given(_scalar_or_items(SETTINGS[path], value, place), place)

@@ -158,6 +158,62 @@ class Uploads:
 
 
 @dataclass(frozen=True, slots=True)
+class Accounts:
+    """Accounts."""
+
+    sign_up: str = _one(
+        kinds.choice("closed", "open"),
+        "closed",
+        "Whether people make accounts for themselves; else administrators and invitations do.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """How people and registries prove who they are."""
+
+    htpasswd: Path | None = _one(
+        kinds.OPTIONAL_PATH, None, "A file of names and bcrypt hashes: then it is the only source of accounts."
+    )
+    services: tuple[str, ...] = _many(
+        kinds.TEXT, "Names of other registries that accept this one's tokens: each gets tokens that hold only there."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pulls:
+    """Pulls in a moving window. The word `docker-hub` in place of the keys means 100, 200 and 6h."""
+
+    anonymous: int | None = _one(kinds.LIMIT, None, "Pulls of one address that nobody has logged in from.")
+    account: int | None = _one(kinds.LIMIT, None, "Pulls of one account whose plan does not say otherwise.")
+    window: int = _one(kinds.WHOLE_DURATION, 6 * 3600, "The window in which pulls are counted.")
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests of any kind, against abuse; counted by each worker for itself."""
+
+    address: int | None = _one(kinds.LIMIT, None, "Requests a minute from one address.")
+    account: int | None = _one(kinds.LIMIT, None, "Requests a minute of one account.")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits."""
+
+    pulls: Pulls = Pulls()
+    requests: Requests = Requests()
+
+
+@dataclass(frozen=True, slots=True)
+class Redis:
+    """Redis or Valkey, where several nodes count pulls together."""
+
+    url: str = _one(kinds.REDIS, "", "The server; without one each node counts for itself.")
+    nodes: int = _one(kinds.COUNT, 2, "Nodes that share it: while it is away each allows its share of a limit.")
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What is written to standard error."""
 
@@ -186,11 +242,21 @@ class Settings:
     open_to_network: bool = _one(
         kinds.BOOLEAN, False, "Whether `open` is meant for other machines too.", flag="--open-to-network"
     )
+    secret_key: str = _one(
+        kinds.ROOT_SECRET,
+        "",
+        "The secret that every key is derived from. Empty: one is made in `data_dir`; on PostgreSQL it must be set, the"
+        " same on every node.",
+    )
     http: Http = Http()
     storage: Storage = Storage()
     database: Database = Database()
     manifests: Manifests = Manifests()
     uploads: Uploads = Uploads()
+    accounts: Accounts = Accounts()
+    auth: Auth = Auth()
+    limits: Limits = Limits()
+    redis: Redis = Redis()
     log: Log = Log()
 
 
@@ -206,6 +272,13 @@ def _walk(section: Any, prefix: str) -> Iterator[Setting]:
 
 SETTINGS: Mapping[str, Setting] = {setting.path: setting for setting in _walk(Settings, "")}
 """Every key, in the order of the tree."""
+
+PRESETS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "limits.pulls": {
+        "docker-hub": {"limits.pulls.anonymous": "100", "limits.pulls.account": "200", "limits.pulls.window": "6h"}
+    }
+}
+"""Words that may stand for a whole section, and the keys that they mean (protocol.md §4.1)."""
 
 SECTIONS = frozenset(path[:end] for path in SETTINGS for end, character in enumerate(path) if character == ".")
 """Every path that holds keys, as `http` and `http.tls`."""
@@ -250,3 +323,5 @@ def contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
             f"is {settings.http.listen}, where other machines reach it, and open lets all of them push:"
             " type --open-to-network as well if that is meant, or listen on 127.0.0.1",
         )
+    if settings.database.url and not settings.open and not settings.secret_key:
+        yield "secret_key", "must be set where accounts are on PostgreSQL: the same on every node"

@@ -1,6 +1,7 @@
 """Blobs and the links that make them readable in a repository."""
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
+from entrepot.access.grant import Grant
 from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Transaction
@@ -8,8 +9,9 @@ from entrepot.database.repositories import made_repository_id, repository_id
 from entrepot.registry.ports import StoredBlob
 
 _FIND = (
-    "SELECT b.digest, b.size, b.store, b.key FROM repositories r JOIN links l ON l.repository_id = r.id"
-    " JOIN blobs b ON b.id = l.blob_id WHERE r.name = :repository AND b.digest = :digest"
+    "SELECT b.digest, b.size, b.store, b.key, r.id, r.rights_version FROM repositories r"
+    " JOIN links l ON l.repository_id = r.id JOIN blobs b ON b.id = l.blob_id"
+    " WHERE r.name = :repository AND b.digest = :digest"
 )
 _LINK = (
     "INSERT INTO links (repository_id, blob_id, created_at) VALUES (:repository, :blob, now_us())"
@@ -22,7 +24,8 @@ _LINKED_ANYWHERE = (
     "SELECT b.id FROM blobs b WHERE b.digest = :digest AND EXISTS (SELECT 1 FROM links l WHERE l.blob_id = b.id)"
 )
 _LINKED_IN = (
-    "SELECT b.id FROM repositories r JOIN links l ON l.repository_id = r.id JOIN blobs b ON b.id = l.blob_id"
+    "SELECT b.id, r.id, r.rights_version FROM repositories r JOIN links l ON l.repository_id = r.id"
+    " JOIN blobs b ON b.id = l.blob_id"
     " WHERE r.name = :source AND b.digest = :digest"
 )
 
@@ -57,7 +60,7 @@ class DatabaseBlobs:
         """See the port."""
 
         async def unlink(transaction: Transaction) -> bool:
-            identity = await repository_id(transaction, repository)
+            identity = await repository_id(transaction, repository, caller)
             if identity is None or not await transaction.run(_UNLINK, repository=identity, digest=digest):
                 return False
             await record(transaction, caller, "blob.unlink", identity, old=digest)
@@ -65,17 +68,23 @@ class DatabaseBlobs:
 
         return await self._engine.write(unlink, durable=True)
 
-    async def mount_blob(self, repository: str, digest: str, source: str | None, caller: Caller) -> bool:
+    async def mount_blob(self, repository: str, digest: str, source: str | None, caller: Caller, grant: Grant) -> bool:
         """See the port."""
 
         async def mount(transaction: Transaction) -> bool:
-            if source is None:
-                row = await transaction.one(_LINKED_ANYWHERE, digest=digest)
-            else:
-                row = await transaction.one(_LINKED_IN, digest=digest, source=source)
-            if row is None:
+            blob = await _mountable(transaction, digest, source, grant)
+            if blob is None:
                 return False
-            await link(transaction, await made_repository_id(transaction, repository), row[0], digest, caller)
+            await link(transaction, await made_repository_id(transaction, repository, caller), blob, digest, caller)
             return True
 
         return await self._engine.write(mount, durable=True)
+
+
+async def _mountable(transaction: Transaction, digest: str, source: str | None, grant: Grant) -> int | None:
+    """The id of a blob that may be linked elsewhere."""
+    if source is None:
+        row = await transaction.one(_LINKED_ANYWHERE, digest=digest) if grant.everything else None
+        return None if row is None else int(row[0])
+    row = await transaction.one(_LINKED_IN, digest=digest, source=source)
+    return int(row[0]) if row is not None and grant.covers(source, row[1], row[2]) else None

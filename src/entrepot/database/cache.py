@@ -9,9 +9,12 @@ _BUDGET = 32 * 1024 * 1024  # bytes a worker
 _OVERHEAD = 600  # bytes an entry, besides its content
 _MOST_CHANGES = 2000  # beyond which it is cheaper to forget everything
 
+_OF_REPOSITORIES = ("repository.", "namespace.")  # kinds that change every answer of a repository; they are rare
+_NOTHING_IN_IT = "repository.create"
+
 _LATEST = "SELECT COALESCE(MAX(id), 0) FROM changes"
 _SINCE = (
-    "SELECT c.id, r.name, c.tag, c.old, c.new FROM changes c LEFT JOIN repositories r ON r.id = c.repository_id"
+    "SELECT c.id, r.name, c.tag, c.old, c.new, c.kind FROM changes c LEFT JOIN repositories r ON r.id = c.repository_id"
     " WHERE c.id > :seen ORDER BY c.id LIMIT :most"
 )
 
@@ -64,9 +67,10 @@ class ReadCache:
             self._clear()
             self._seen = (await self._engine.read(_LATEST))[0][0]
             return
-        for identity, repository, tag, old, new in rows:
+        for identity, repository, tag, old, new, kind in rows:
             self._seen = identity
-            if old is not None and old == new:  # the same bytes under another media type, whatever tags they have
+            same_bytes = old is not None and old == new  # under another media type, whatever tags they have
+            if same_bytes or (kind.startswith(_OF_REPOSITORIES) and kind != _NOTHING_IN_IT):
                 self._clear()
             for key in (tag, old, new, f"blob {old}", f"blob {new}"):
                 if key is not None:

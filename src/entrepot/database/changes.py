@@ -6,7 +6,7 @@ Of the hub: `repository.*`, `account.*`, `credential.*`, `organization.*`, `team
 `subject` names what was changed, `old` and `new` are what it was and what it is, never a secret.
 """
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
 from entrepot.database.engine import Transaction
 
 _INSERT = (

@@ -2,29 +2,39 @@
 
 from collections.abc import Sequence
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
 from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
 from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.repositories import made_repository_id, repository_id
-from entrepot.registry.ports import NewManifest, Referrer, StoredManifest
+from entrepot.registry.ports import NewManifest, Referrer, StoredManifest, StoredRepository
 
 _CACHED = 256 * 1024  # bytes: larger manifests are rare and read from the database each time
 
+_COLUMNS = (
+    "SELECT m.id, m.digest, m.media_type, m.content, r.id, r.rights_version, m.kind,"
+    " CASE WHEN r.pulls_exempt = 1 OR n.pulls_exempt = 1 THEN 1 ELSE 0 END"
+    " FROM repositories r LEFT JOIN accounts n ON n.id = r.namespace_id"
+)
 _BY_TAG = (
-    "SELECT m.id, m.digest, m.media_type, m.content FROM repositories r JOIN tags t ON t.repository_id = r.id"
-    " JOIN manifests m ON m.id = t.manifest_id WHERE r.name = :repository AND t.name = :reference"
+    f"{_COLUMNS} JOIN tags t ON t.repository_id = r.id JOIN manifests m ON m.id = t.manifest_id"
+    " WHERE r.name = :repository AND t.name = :reference"
 )
 _BY_DIGEST = (
-    "SELECT m.id, m.digest, m.media_type, m.content FROM repositories r JOIN manifests m ON m.repository_id = r.id"
-    " WHERE r.name = :repository AND m.digest = :reference"
+    f"{_COLUMNS} JOIN manifests m ON m.repository_id = r.id WHERE r.name = :repository AND m.digest = :reference"
 )
 _HOLDS = (
     "(EXISTS (SELECT 1 FROM links l WHERE l.repository_id = r.id)"
     " OR EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id))"
 )
-_EXISTS = f"SELECT 1 FROM repositories r WHERE r.name = :repository AND {_HOLDS}"  # noqa: S608 - a constant
-_REPOSITORIES = f"SELECT r.name FROM repositories r WHERE r.name > :after AND {_HOLDS} ORDER BY r.name LIMIT :limit"  # noqa: S608
+_REPOSITORY = (
+    f"SELECT r.id, r.rights_version, CASE WHEN {_HOLDS} THEN 1 ELSE 0 END FROM repositories r"  # noqa: S608 - a constant
+    " WHERE r.name = :repository"
+)
+_REPOSITORIES = (
+    f"SELECT r.name FROM repositories r WHERE r.name > :after AND {_HOLDS}"  # noqa: S608
+    " AND r.deleted_at IS NULL ORDER BY r.name LIMIT :limit"
+)
 _TAGS = (
     "SELECT t.name FROM tags t WHERE t.repository_id = (SELECT id FROM repositories WHERE name = :repository)"
     " AND t.name > :after ORDER BY t.name LIMIT :limit"
@@ -41,8 +51,8 @@ _LINKED = (
 )
 _INSERT = (
     "INSERT INTO manifests (repository_id, digest, media_type, size, artifact_type, subject, pushed_at, annotations,"
-    " content) VALUES (:repository, :digest, :media_type, :size, :artifact_type, :subject, now_us(), :annotations,"
-    " :content) ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id"
+    " kind, content) VALUES (:repository, :digest, :media_type, :size, :artifact_type, :subject, now_us(),"
+    " :annotations, :kind, :content) ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id"
 )
 _PUSHED_AGAIN = (
     "UPDATE manifests SET pushed_at = now_us() WHERE repository_id = :repository AND digest = :digest"
@@ -93,9 +103,10 @@ class DatabaseManifests:
             self._cache.put(repository, reference, manifest, len(manifest.content))
         return manifest
 
-    async def repository_exists(self, repository: str) -> bool:
+    async def find_repository(self, repository: str) -> StoredRepository | None:
         """See the port."""
-        return bool(await self._engine.read(_EXISTS, repository=repository))
+        rows = await self._engine.read(_REPOSITORY, repository=repository)
+        return StoredRepository(rows[0][0], rows[0][1], bool(rows[0][2])) if rows else None
 
     async def put_manifest(
         self, repository: str, manifest: NewManifest, tags: Sequence[str], caller: Caller
@@ -103,7 +114,7 @@ class DatabaseManifests:
         """See the port."""
 
         async def put(transaction: Transaction) -> list[str]:
-            identity = await repository_id(transaction, repository)
+            identity = await repository_id(transaction, repository, caller)
             missing = [
                 digest
                 for digest in manifest.required
@@ -112,7 +123,7 @@ class DatabaseManifests:
             if missing:
                 return missing
             if identity is None:
-                identity = await made_repository_id(transaction, repository)
+                identity = await made_repository_id(transaction, repository, caller)
             stored = await _store(transaction, identity, manifest, caller)
             for tag in tags:
                 await _move(transaction, identity, tag, stored, manifest.digest, caller)
@@ -124,7 +135,7 @@ class DatabaseManifests:
         """See the port."""
 
         async def delete(transaction: Transaction) -> list[str] | None:
-            identity = await repository_id(transaction, repository)
+            identity = await repository_id(transaction, repository, caller)
             row = await transaction.one(_ID, repository=identity, digest=digest) if identity is not None else None
             if identity is None or row is None:
                 return None
@@ -143,7 +154,7 @@ class DatabaseManifests:
         """See the port."""
 
         async def delete(transaction: Transaction) -> bool:
-            identity = await repository_id(transaction, repository)
+            identity = await repository_id(transaction, repository, caller)
             row = await transaction.one(_DROP_TAG, repository=identity, tag=tag) if identity is not None else None
             if identity is None or row is None:
                 return False
@@ -183,6 +194,7 @@ async def _store(transaction: Transaction, repository: int, manifest: NewManifes
         artifact_type=manifest.artifact_type,
         subject=manifest.subject,
         annotations=manifest.annotations,
+        kind=manifest.kind,
         content=manifest.content,
     )
     if row is None:

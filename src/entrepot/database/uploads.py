@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
 from entrepot.database.blobs import link
 from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.repositories import made_repository_id
 from entrepot.registry.ports import Body, Upload
 
 _OPEN = (
-    "INSERT INTO uploads (id, repository_id, store, size, generation, algorithm, expires_at)"
-    " VALUES (:id, :repository, :store, 0, 0, :algorithm, now_us() + :lifetime)"
+    "INSERT INTO uploads (id, repository_id, store, size, generation, algorithm, expires_at, account_id)"
+    " VALUES (:id, :repository, :store, 0, 0, :algorithm, now_us() + :lifetime, :account)"
 )
 _FIND = (
     "SELECT u.id, u.repository_id, u.store, u.size, u.generation, u.algorithm, u.digest FROM uploads u"
@@ -69,17 +69,20 @@ class DatabaseUploads:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def open_upload(self, repository: str, upload: str, store: str, algorithm: str | None, lifetime: int) -> None:
+    async def open_upload(
+        self, repository: str, upload: str, store: str, algorithm: str | None, lifetime: int, caller: Caller
+    ) -> None:
         """See the port."""
 
         async def insert(transaction: Transaction) -> None:
             await transaction.run(
                 _OPEN,
                 id=upload,
-                repository=await made_repository_id(transaction, repository),
+                repository=await made_repository_id(transaction, repository, caller),
                 store=store,
                 algorithm=algorithm,
                 lifetime=lifetime * _MICROSECONDS,
+                account=caller.account_id,
             )
 
         await self._engine.write(insert, durable=False)

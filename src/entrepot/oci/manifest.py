@@ -8,6 +8,7 @@ from typing import Any
 
 from entrepot.oci.digest import Digest, InvalidDigest
 from entrepot.oci.mediatype import (
+    ATTESTATIONS,
     FOREIGN_LAYERS,
     IMAGES,
     INDEXES,
@@ -48,6 +49,8 @@ class Manifest:
     children: tuple[str, ...]
     subject: str | None
     annotations: str | None
+    kind: str
+    """image, index, referrer (it has a subject) or attestation: only an image is a pull that counts."""
 
 
 def parse(content: bytes, content_type: str | None) -> Manifest:
@@ -75,7 +78,16 @@ def parse(content: bytes, content_type: str | None) -> Manifest:
         children=tuple(dict.fromkeys(child["digest"] for child in _descriptors(document, "manifests"))),
         subject=subject["digest"] if subject else None,
         annotations=_annotations(document.get("annotations")),
+        kind=_kind(media_type, subject is not None, {layer["mediaType"] for layer in layers}),
     )
+
+
+def _kind(media_type: str, has_subject: bool, layers: set[str]) -> str:
+    if media_type in INDEXES:
+        return "index"
+    if has_subject:
+        return "referrer"
+    return "attestation" if layers and layers <= ATTESTATIONS else "image"
 
 
 def _decode(content: bytes) -> Mapping[str, Any]:

@@ -25,6 +25,13 @@ FOREIGN_LAYERS = frozenset(
         "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
     }
 )
+ATTESTATIONS = frozenset(  # layers of what speaks about an image: BuildKit's, cosign's (protocol.md §2.6)
+    {
+        "application/vnd.in-toto+json",
+        "application/vnd.dev.cosign.simplesigning.v1+json",
+        "application/vnd.dsse.envelope.v1+json",
+    }
+)
 
 # RFC 6838 §4.2: at most 127 characters a part; only application/, and nothing that a browser would run or draw.
 _MANIFEST_TYPE = re.compile(r"application/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")

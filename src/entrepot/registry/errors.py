@@ -7,7 +7,7 @@ RegistryError
 ├── ManifestBlobUnknown
 ├── UploadInvalid ── UploadOutOfOrder, BodyTimedOut
 ├── BodyLost
-├── Unsupported, Denied
+├── Unsupported, Denied, Unauthorized
 └── StorageError ── StorageFull
 """
 
@@ -119,6 +119,10 @@ class Unsupported(RegistryError):
 
 class Denied(RegistryError):
     """Policy forbids it."""
+
+
+class Unauthorized(RegistryError):
+    """The grant is not for this repository, which may not even exist: nothing of it is told."""
 
 
 class StorageError(RegistryError):

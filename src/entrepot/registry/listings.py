@@ -1,12 +1,18 @@
 """What is there: tags, repositories, referrers (distribution-spec, "Content discovery")."""
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from entrepot.access.grant import Grant
 from entrepot.oci.digest import Digest
+from entrepot.registry.admission import admitted
 from entrepot.registry.errors import NameUnknown
 from entrepot.registry.ports import ManifestRows, Referrer
+
+Names = Callable[[str, int], Awaitable[list[str]]]
+"""Up to so many names of repositories after one, in byte order."""
 
 MAX_PAGE = 1000  # entries; docker-registry's catalog.maxentries and tags.maxtags
 _REFERRERS_READ = 50  # rows at once: each may have 4 MiB of annotations
@@ -36,24 +42,29 @@ class Listings:
     def __init__(self, rows: ManifestRows) -> None:
         self._rows = rows
 
-    async def tags(self, repository: str, after: str, count: int | None) -> Page:
+    async def tags(self, repository: str, after: str, count: int | None, grant: Grant) -> Page:
         """Tags that sort after `after`; NameUnknown when there is no such repository."""
-        if not await self._rows.repository_exists(repository):
+        found = await admitted(self._rows, repository, grant)
+        if found is None or not found.holding:
             raise NameUnknown("there is no such repository", {"name": repository})
         limit = MAX_PAGE if count is None else min(count, MAX_PAGE)
         return _page(await self._rows.tags(repository, after, limit + 1) if limit else [], limit)
 
-    async def repositories(self, after: str, count: int | None) -> Page:
-        """Repositories that sort after `after`."""
+    async def repositories(self, after: str, count: int | None, names: Names | None = None) -> Page:
+        """Repositories that sort after `after`: those that `names` gives, or all there are."""
         limit = MAX_PAGE if count is None else min(count, MAX_PAGE)
-        return _page(await self._rows.repositories(after, limit + 1) if limit else [], limit)
+        source = names or self._rows.repositories
+        return _page(await source(after, limit + 1) if limit else [], limit)
 
-    async def referrers(self, repository: str, subject: Digest, artifact_type: str | None, after: int) -> Referrers:
+    async def referrers(
+        self, repository: str, subject: Digest, artifact_type: str | None, after: int, grant: Grant
+    ) -> Referrers:
         """Referrers of a subject, which need not exist; neither need the repository.
 
         They are computed from every stored manifest with a `subject`, so those that old clients listed under a
         fallback tag (`sha256-<hex>`) are among them.
         """
+        await admitted(self._rows, repository, grant)
         descriptors: list[dict[str, Any]] = []
         size = 0
         while True:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
+from entrepot.access.grant import Grant
 from entrepot.oci import manifest as oci
 from entrepot.oci.digest import CANONICAL, Digest
+from entrepot.registry.admission import admitted
 from entrepot.registry.errors import (
     DigestInvalid,
     ManifestBlobUnknown,
@@ -14,9 +16,10 @@ from entrepot.registry.errors import (
     ManifestUnknown,
     ManifestUnverified,
     NameUnknown,
+    Unauthorized,
     Unsupported,
 )
-from entrepot.registry.ports import ManifestRows, NewManifest, StoredManifest
+from entrepot.registry.ports import ManifestRows, NewManifest, StoredManifest, StoredRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,13 @@ class Manifests:
         self._deletion = deletion
         self._accept_missing = accept_missing
 
-    async def find(self, repository: str, reference: str) -> StoredManifest:
-        """By tag or digest; ManifestUnknown or NameUnknown."""
+    async def find(self, repository: str, reference: str, grant: Grant) -> StoredManifest:
+        """By tag or digest; ManifestUnknown, NameUnknown, or Unauthorized when the grant is not for the repository."""
         found = await self._rows.find_manifest(repository, reference)
         if found is None:
-            raise await self._missing(repository, reference)
+            raise _missing(await admitted(self._rows, repository, grant), repository, reference)
+        if not grant.covers(repository, found.repository_id, found.rights_version):
+            raise Unauthorized
         return found
 
     async def push(
@@ -80,14 +85,14 @@ class Manifests:
         self._refuse_when_off()
         tags = await self._rows.delete_manifest(repository, str(digest), caller)
         if tags is None:
-            raise await self._missing(repository, str(digest))
+            raise _missing(await self._rows.find_repository(repository), repository, str(digest))
         return tags
 
     async def delete_tag(self, repository: str, tag: str, caller: Caller) -> None:
         """Delete the tag; its manifest stays and answers by digest."""
         self._refuse_when_off()
         if not await self._rows.delete_tag(repository, tag, caller):
-            raise await self._missing(repository, tag)
+            raise _missing(await self._rows.find_repository(repository), repository, tag)
 
     def _new(self, manifest: oci.Manifest, digest: str, content: bytes) -> NewManifest:
         blobs = [(manifest.config, "config")] if manifest.config else []
@@ -100,15 +105,17 @@ class Manifests:
             artifact_type=manifest.artifact_type,
             annotations=manifest.annotations,
             subject=manifest.subject,
+            kind=manifest.kind,
             required=tuple(dict.fromkeys(required)),
             references=tuple(dict.fromkeys([*blobs, *((child, "child") for child in manifest.children)])),
         )
 
-    async def _missing(self, repository: str, reference: str) -> ManifestUnknown | NameUnknown:
-        if await self._rows.repository_exists(repository):
-            return ManifestUnknown("this repository has no such manifest", {"reference": reference})
-        return NameUnknown("there is no such repository", {"name": repository})
-
     def _refuse_when_off(self) -> None:
         if not self._deletion:
             raise Unsupported("deletion is switched off here: set storage.delete.enabled to true")
+
+
+def _missing(found: StoredRepository | None, repository: str, reference: str) -> ManifestUnknown | NameUnknown:
+    if found is not None and found.holding:
+        return ManifestUnknown("this repository has no such manifest", {"reference": reference})
+    return NameUnknown("there is no such repository", {"name": repository})

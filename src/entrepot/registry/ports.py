@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
+from entrepot.access.grant import Grant
 from entrepot.oci.digest import Hash
 
 
@@ -73,22 +74,41 @@ class Bytes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A blob that a repository may read."""
+    """A blob of a repository. `repository_id` and `rights_version` are what a grant must cover (access/grant.py)."""
 
     digest: str
     size: int
     store: str
     key: str
+    repository_id: int
+    rights_version: int
 
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """A manifest of a repository; `content` is byte for byte what was pushed."""
+    """A manifest of a repository; `content` is byte for byte what was pushed.
+
+    `repository_id` and `rights_version` are what a grant must cover (access/grant.py). `kind` is image, index, referrer
+    or attestation; `exempt`: pulls of this repository are charged to nobody.
+    """
 
     id: int
     digest: str
     media_type: str
     content: bytes
+    repository_id: int
+    rights_version: int
+    kind: str
+    exempt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRepository:
+    """A repository, whether it holds anything or not."""
+
+    id: int
+    rights_version: int
+    holding: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +124,7 @@ class NewManifest:
     artifact_type: str | None
     annotations: str | None
     subject: str | None
+    kind: str
     required: tuple[str, ...]
     references: tuple[tuple[str, str], ...]
 
@@ -129,6 +150,14 @@ class Upload:
     digest: str | None
 
 
+class RepositoryRows(Protocol):
+    """Which repositories there are."""
+
+    async def find_repository(self, repository: str) -> StoredRepository | None:
+        """The repository of this name."""
+        ...
+
+
 class BlobRows(Protocol):
     """Which repository may read which blob."""
 
@@ -140,15 +169,20 @@ class BlobRows(Protocol):
         """End the repository's link; False when there was none."""
         ...
 
-    async def mount_blob(self, repository: str, digest: str, source: str | None, caller: Caller) -> bool:
-        """Link a blob that `source` (any repository when None) has; False when it has not. Durable when it returns."""
+    async def mount_blob(self, repository: str, digest: str, source: str | None, caller: Caller, grant: Grant) -> bool:
+        """Link a blob that `source` has and `grant` covers; False when not. Durable when it returns.
+
+        Without a source any repository will do, for a grant of everything; for another one none does.
+        """
         ...
 
 
 class UploadRows(Protocol):
     """Upload sessions."""
 
-    async def open_upload(self, repository: str, upload: str, store: str, algorithm: str | None, lifetime: int) -> None:
+    async def open_upload(
+        self, repository: str, upload: str, store: str, algorithm: str | None, lifetime: int, caller: Caller
+    ) -> None:
         """Write a new session, and the repository when it is new. `lifetime` is in seconds."""
         ...
 
@@ -192,15 +226,11 @@ class UploadRows(Protocol):
         ...
 
 
-class ManifestRows(Protocol):
+class ManifestRows(RepositoryRows, Protocol):
     """Manifests, tags and referrers."""
 
     async def find_manifest(self, repository: str, reference: str) -> StoredManifest | None:
         """By tag or digest."""
-        ...
-
-    async def repository_exists(self, repository: str) -> bool:
-        """Whether anything was ever pushed there."""
         ...
 
     async def put_manifest(

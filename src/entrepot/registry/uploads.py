@@ -9,7 +9,8 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
+from entrepot.access.grant import Grant
 from entrepot.oci.digest import CANONICAL, Digest, Hash, hasher
 from entrepot.registry.errors import (
     BodyInterrupted,
@@ -70,17 +71,17 @@ class Uploads:
         self._lifetime = lifetime
         self._running: OrderedDict[str, tuple[int, str, Hash]] = OrderedDict()
 
-    async def open(self, repository: str, algorithm: str | None) -> str:
+    async def open(self, repository: str, algorithm: str | None, caller: Caller) -> str:
         """Open a session; returns its id. DigestInvalid for an algorithm that is not supported."""
         if algorithm is not None:
             _hasher(algorithm)
         upload = new_upload_id()
-        await self._rows.open_upload(repository, upload, self._store.name, algorithm, self._lifetime)
+        await self._rows.open_upload(repository, upload, self._store.name, algorithm, self._lifetime, caller)
         return upload
 
     async def push_at_once(self, repository: str, digest: Digest, body: Incoming, caller: Caller) -> None:
         """The whole blob in one POST; nothing is left behind when it fails."""
-        upload = await self.open(repository, digest.algorithm)
+        upload = await self.open(repository, digest.algorithm, caller)
         try:
             await self.close(repository, upload, digest, body, caller)
         except BaseException as error:
@@ -89,9 +90,9 @@ class Uploads:
                 raise BodyLost("the body fell silent: send the blob again, or in parts that can be resumed") from None
             raise
 
-    async def mount(self, repository: str, digest: Digest, source: str | None, caller: Caller) -> bool:
-        """Link a blob of another repository; False when it is not there, and then a normal upload follows."""
-        return await self._blobs.mount_blob(repository, str(digest), source, caller)
+    async def mount(self, repository: str, digest: Digest, source: str | None, caller: Caller, grant: Grant) -> bool:
+        """Link a blob of another repository; False when it is not there or not granted: a normal upload follows."""
+        return await self._blobs.mount_blob(repository, str(digest), source, caller, grant)
 
     async def status(self, repository: str, upload: str) -> int:
         """The offset of the session in bytes."""

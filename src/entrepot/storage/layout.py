@@ -5,7 +5,11 @@ On a filesystem, under the data directory:
     DATA/
     ├── entrepot.db          rows (SQLite), with -wal and -shm beside it
     ├── entrepot.lock        held around each write transaction
+    ├── secret               what all keys are derived from (0600), with accounts and unless secret_key is set
     ├── store                whose bytes these are, as the database knows it
+    ├── pulls/               pull events that are not counted yet (pull_events.py)
+    │   ├── node             what this node is called among those that share a database
+    │   └── 019c4a1b2c3d-4711-5f3a90c2d1e8b7a6.events     milliseconds, process, chance
     └── blobs/
         └── 01a207/          the first 24 bits of the key: milliseconds >> 24, a new directory every 4.66 hours
             └── 01a2071ee2767c47bff638c8386a91b8-5f3a90c2d1
@@ -34,6 +38,11 @@ def file_path(key: str) -> str:
     return f"blobs/{key[:6]}/{key}"
 
 
+def pulls_directory(data: Path) -> Path:
+    """Where a node's workers leave their pull events."""
+    return data / "pulls"
+
+
 def identity_file(data: Path) -> Path:
     """Where a data directory says whose bytes it has."""
     return data / "store"
@@ -57,6 +66,11 @@ def absent_object_path(prefix: str) -> str:
 def database_file(data: Path) -> Path:
     """SQLite's file."""
     return data / "entrepot.db"
+
+
+def secret_file(data: Path) -> Path:
+    """The root secret."""
+    return data / "secret"
 
 
 def lock_file(data: Path) -> Path:

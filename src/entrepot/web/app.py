@@ -3,12 +3,13 @@
 Plain ASGI: no framework stands between a client and its bytes.
 """
 
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import aclosing
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import structlog
 
-from entrepot.access.actor import Caller
 from entrepot.registry.errors import BodyInterrupted
 from entrepot.web.guard import Guard
 from entrepot.web.message import Answer, BadRequest, Headers, Receive, Request, Scope, Send
@@ -23,7 +24,21 @@ V2_HEADERS: Headers = [
     (b"content-security-policy", b"default-src 'none'; sandbox"),
 ]
 SENDFILE = "entrepot.sendfile"  # our ASGI extension: {"type": SENDFILE, "file"} ends an answer
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+_API = b"/api/"
+_NOT_V2 = frozenset({"operations", "search"})
 _log = structlog.get_logger()
+
+
+class Door(Protocol):
+    """Answers some paths; `route` is what the metrics call them."""
+
+    route: str
+    paths: frozenset[str]
+
+    async def answer(self, request: Request, address: str) -> Answer:
+        """One of the paths."""
+        ...
 
 
 class App:
@@ -33,14 +48,18 @@ class App:
         self,
         v2: V2,
         operations: Operations,
+        others: Sequence[Door],
+        api: ASGIApp | None,
         guard: Guard,
         observer: Observer,
         *,
         idle_timeout: float,
         public_url: str | None,
     ) -> None:
-        """`idle_timeout`: seconds that a request's body may be silent."""
+        """`others`: doors besides `/v2/`; `api` answers `/api/`; `idle_timeout`: seconds that a body may be silent."""
         self._v2 = v2
+        self._others = {path: door for door in others for path in door.paths}
+        self._api = api
         self._operations = operations
         self._guard = guard
         self._observer = observer
@@ -55,10 +74,13 @@ class App:
         started = self._observer.now()
         identity = self._observer.new_id()
         counted = _Counted(receive)
+        if self._api is not None and scope["raw_path"].startswith(_API):
+            await self._pass_on(self._api, scope, counted, send, identity, started)
+            return
         route, answer, address = await self._answer(scope, counted, identity)
         if answer is None:
             return
-        self._finish(answer, identity, is_v2=route != "operations")
+        self._finish(answer, identity, is_v2=route not in _NOT_V2)
         sent = 0
         try:
             sent = await _send(answer, scope, send)
@@ -88,7 +110,10 @@ class App:
             request = Request(scope, receive, self._idle)
             if request.path in self._operations.paths:
                 return "operations", await self._operations.answer(request), address
-            route, answer = await self._v2.answer(request, Caller(address=address))
+            door = self._others.get(request.path)
+            if door is not None:
+                return door.route, await door.answer(request, address), address
+            route, answer = await self._v2.answer(request, address)
             return route, answer, address
         except BadRequest as error:
             return "other", errors.refusal(400, "UNSUPPORTED", str(error), headers=[(b"connection", b"close")]), address
@@ -98,6 +123,32 @@ class App:
             _log.exception("request failed", id=identity, method=scope["method"], target=_target(scope))
             text = f"something went wrong here; the log has it under request id {identity}"
             return "other", errors.refusal(500, "UNKNOWN", text, headers=[(b"connection", b"close")]), address
+
+    async def _pass_on(
+        self, api: ASGIApp, scope: Scope, receive: "_Counted", send: Send, identity: str, started: float
+    ) -> None:
+        """Let the API answer; what every request gets, it gets as well."""
+        peer = scope["client"][0] if scope.get("client") else ""
+        address = self._guard.address(peer, _header(scope, b"x-forwarded-for"))
+        scope["entrepot.address"] = address
+        sending = _Sent(send, identity)
+        try:
+            refusal = self._refusal(scope)
+        except BadRequest as error:
+            refusal = str(error)
+        try:
+            if refusal is None:
+                await api(scope, receive, sending)
+            else:
+                answer = errors.refusal(403, "DENIED", refusal, headers=[(b"connection", b"close")])
+                answer.headers.append((b"content-length", b"%d" % len(answer.body)))
+                await _send(answer, scope, sending)
+        finally:
+            agent = _header(scope, b"user-agent") or ""
+            self._observer.answered(
+                identity, address, scope["method"], _target(scope), agent, "api", sending.status, sending.bytes,
+                receive.bytes, started,
+            )  # fmt: skip
 
     def _refusal(self, scope: Scope) -> str | None:
         hosts = [value for name, value in scope["headers"] if name == b"host"]
@@ -143,6 +194,24 @@ class _Counted:
         if message["type"] == "http.request":
             self.bytes += len(message.get("body", b""))
         return dict(message)
+
+
+class _Sent:
+    """The API's answer on its way out, counted."""
+
+    def __init__(self, send: Send, identity: str) -> None:
+        self._send = send
+        self._identity = identity.encode()
+        self.status = 500
+        self.bytes = 0
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self._identity)]
+        else:
+            self.bytes += len(message.get("body", b""))
+        await self._send(message)
 
 
 async def _send(answer: Answer, scope: Scope, send: Send) -> int:

@@ -16,9 +16,12 @@ from entrepot.web.observer import Observer
 from entrepot.web.v2.blobs import BlobDoor
 from entrepot.web.v2.manifests import ManifestDoor
 from entrepot.web.v2.parse import digest_from
+from entrepot.web.v2.visit import Gate, Refused, Visit
 
 _AT_ONCE = 128 * 1024  # bytes: what is larger goes out by sendfile
-_KNOWN = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"connection", b"accept-language"})
+_KNOWN = frozenset(
+    {b"host", b"user-agent", b"accept", b"accept-encoding", b"connection", b"accept-language", b"authorization"}
+)
 _FIXED = b"".join(b"%b: %b\r\n" % header for header in V2_HEADERS)
 
 
@@ -36,24 +39,22 @@ class Hit(NamedTuple):
 class _Bare:
     """A request without conditions."""
 
-    __slots__ = ("method",)
+    __slots__ = ("agent", "method")
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, agent: bytes) -> None:
         self.method = method
+        self.agent = agent
 
     def header(self, name: bytes) -> str | None:
-        """There is none."""
-        return None
-
-
-_GET = _Bare("GET")
-_HEAD = _Bare("HEAD")
+        """Only who it is."""
+        return self.agent.decode("latin-1") if name == b"user-agent" else None
 
 
 class FastDoor:
     """Answers manifests and small blobs of a store that never waits."""
 
-    def __init__(self, manifests: ManifestDoor, blobs: BlobDoor, guard: Guard, observer: Observer) -> None:
+    def __init__(self, gate: Gate, manifests: ManifestDoor, blobs: BlobDoor, guard: Guard, observer: Observer) -> None:
+        self._gate = gate
         self._manifests = manifests
         self._blobs = blobs
         self._guard = guard
@@ -69,15 +70,19 @@ class FastDoor:
         """A 200, or None: then the ordinary door answers."""
         if not target.startswith(b"/v2/") or b"?" in target or b"%" in target:
             return None
-        allowed, agent = self._read(headers)
+        allowed, agent, authorization = self._read(headers)
         if not allowed:
             return None
         started = self._observer.now()
-        request = _GET if method == b"GET" else _HEAD
-        route, answer = self._find(request, target)
+        visit = self._gate.remembered(authorization, client[0] if client else "")
+        if visit is None:
+            return None
+        request = _Bare("GET" if method == b"GET" else "HEAD", agent)
+        route, answer = self._find(request, target, visit)
         if answer is None or answer.status != 200 or (answer.stream and not answer.file):
             return None
-        file = answer.file if request is _GET else None
+        wanted = request.method == "GET"
+        file = answer.file if wanted else None
         body = answer.body
         if file is not None and file[2] <= _AT_ONCE:
             content = _content(file)
@@ -96,7 +101,7 @@ class FastDoor:
                 agent.decode("latin-1"),
                 route,
                 200,
-                length if whole and request is _GET else 0,
+                length if whole and wanted else 0,
                 0,
                 started,
             )
@@ -104,35 +109,40 @@ class FastDoor:
         head = [b"%b: %b\r\n" % header for header in answer.headers]
         head.append(b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n" % (length, _FIXED, identity.encode()))
         if file is None:
-            if request is _GET:
+            if wanted:
                 head.append(body)
             report(True)
         return Hit(head, file, report)
 
-    def _read(self, headers: Sequence[tuple[bytes, bytes]]) -> tuple[bool, bytes]:
-        """Whether the head says nothing that only the ordinary door understands; and the User-Agent."""
+    def _read(self, headers: Sequence[tuple[bytes, bytes]]) -> tuple[bool, bytes, bytes | None]:
+        """Whether the head says nothing that only the ordinary door understands; User-Agent; Authorization."""
         host = None
         agent = b""
+        authorization = None
         for name, value in headers:
             if name not in _KNOWN:
-                return False, agent
+                return False, agent, None
             if name == b"host":
                 if host is not None:
-                    return False, agent
+                    return False, agent, None
                 host = value.decode("latin-1")
             elif name == b"user-agent":
                 agent = value
-        return host is not None and self._guard.host_refusal(host) is None, agent
+            elif name == b"authorization":
+                if authorization is not None:
+                    return False, agent, None
+                authorization = value
+        return host is not None and self._guard.host_refusal(host) is None, agent, authorization
 
-    def _find(self, request: _Bare, target: bytes) -> tuple[str, Answer | None]:
+    def _find(self, request: _Bare, target: bytes, visit: Visit) -> tuple[str, Answer | None]:
         try:
             path = target.decode("ascii")
             place, _, reference = path.rpartition("/")
             if place.endswith("/manifests"):
-                return "manifests", _now(self._manifests.get(request, place[4:-10], reference))
+                return "manifests", _now(self._manifests.get(request, place[4:-10], reference, visit))
             if place.endswith("/blobs"):
-                return "blobs", _now(self._blobs.get(request, place[4:-6], digest_from(reference)))
-        except (RegistryError, UnicodeDecodeError):
+                return "blobs", _now(self._blobs.get(request, place[4:-6], digest_from(reference), visit))
+        except (RegistryError, Refused, UnicodeDecodeError):
             return "other", None
         return "other", None
 

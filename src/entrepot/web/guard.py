@@ -50,17 +50,18 @@ class Guard:
 
     def address(self, peer: str, forwarded: str | None) -> str:
         """The client's address: the peer's, or what trusted proxies say in X-Forwarded-For, read from the right."""
-        if forwarded is None or not self._trusts(peer):
+        if forwarded is None or not self.trusts(peer):
             return peer
         for hop in reversed([part.strip() for part in forwarded.split(",")]):
             if "%" in hop or not _is_address(hop):  # a zone may hold any character
                 return peer
-            if not self._trusts(hop):
+            if not self.trusts(hop):
                 return hop
             peer = hop
         return peer
 
-    def _trusts(self, address: str) -> bool:
+    def trusts(self, address: str) -> bool:
+        """Whether this is one of the trusted proxies."""
         if not self._proxies:
             return False
         try:

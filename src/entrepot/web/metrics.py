@@ -14,7 +14,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 ROUTES = (
-    "ping", "catalog", "tags", "uploads", "upload", "blobs", "manifests", "referrers", "operations", "other",
+    "ping", "catalog", "tags", "uploads", "upload", "blobs", "manifests", "referrers", "operations", "token", "api",
+    "search", "other",
 )  # fmt: skip
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other")
 STATUSES = (

@@ -3,13 +3,14 @@
 import secrets
 from collections.abc import AsyncGenerator
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
 from entrepot.oci.digest import Digest
 from entrepot.registry.blobs import Blobs
 from entrepot.registry.ports import Bytes, StoredBlob
 from entrepot.web.message import Answer, Conditions, Headers
 from entrepot.web.v2.errors import refusal
 from entrepot.web.v2.ranges import Unsatisfiable, download_spans
+from entrepot.web.v2.visit import Visit
 
 _TYPE = (b"content-type", b"application/octet-stream")
 
@@ -21,9 +22,9 @@ class BlobDoor:
         self._blobs = blobs
         self._store = store
 
-    async def get(self, request: Conditions, name: str, digest: Digest) -> Answer:
+    async def get(self, request: Conditions, name: str, digest: Digest, visit: Visit) -> Answer:
         """GET and HEAD; with If-None-Match, and for GET Range and If-Range (RFC 9110 §13, §14)."""
-        blob = await self._blobs.find(name, digest)
+        blob = await self._blobs.find(name, digest, visit.grant)
         headers = blob_headers(blob.digest)
         etag = f'"{blob.digest}"'
         if matches(request.header(b"if-none-match"), blob.digest):

@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncGenerator, Iterable
 
-from entrepot.access.actor import Caller
-from entrepot.registry.errors import NameInvalid, RegistryError, Unsupported
+from entrepot.access.caller import Caller
+from entrepot.registry.errors import NameInvalid, RegistryError, Unauthorized, Unsupported
 from entrepot.web.message import Answer, BadRequest, Request
 from entrepot.web.v2 import errors
 from entrepot.web.v2.blobs import BlobDoor
@@ -12,18 +12,22 @@ from entrepot.web.v2.manifests import ManifestDoor
 from entrepot.web.v2.parse import digest_from, name_from
 from entrepot.web.v2.routes import METHODS, Route, route
 from entrepot.web.v2.uploads import UploadDoor
+from entrepot.web.v2.visit import Gate, Refused, Visit
 
 
 class V2:
     """Every route of the specification."""
 
-    def __init__(self, blobs: BlobDoor, uploads: UploadDoor, manifests: ManifestDoor, listings: ListingDoor) -> None:
+    def __init__(
+        self, gate: Gate, blobs: BlobDoor, uploads: UploadDoor, manifests: ManifestDoor, listings: ListingDoor
+    ) -> None:
+        self._gate = gate
         self._blobs = blobs
         self._uploads = uploads
         self._manifests = manifests
         self._listings = listings
 
-    async def answer(self, request: Request, caller: Caller) -> tuple[str, Answer]:
+    async def answer(self, request: Request, address: str) -> tuple[str, Answer]:
         """The kind of route (for the metrics), and the answer: the specification's error form when it is a refusal."""
         found = route(request.path)
         if found is None:
@@ -33,10 +37,12 @@ class V2:
             text = f"{request.method} is not a thing to do with {found.kind} here"
             return found.kind, errors.refusal(405, "UNSUPPORTED", text, headers=[_allow(allowed)])
         try:
-            answer = await self._dispatch(request, found, caller)
+            answer = await self._admitted(request, found, address)
             if answer.stream is not None and answer.file is None:
                 answer.stream = await _begun(answer.stream)
             return found.kind, answer
+        except Refused as error:
+            return found.kind, error.answer
         except BadRequest as error:
             return found.kind, errors.refusal(400, "UNSUPPORTED", str(error))
         except Unsupported as error:
@@ -45,25 +51,34 @@ class V2:
         except RegistryError as error:
             return found.kind, errors.answer(error)
 
-    async def _dispatch(self, request: Request, found: Route, caller: Caller) -> Answer:
-        if found.kind == "ping":
-            return Answer(200, [(b"content-type", b"application/json")], b"{}")
-        if found.kind == "catalog":
-            return await self._listings.catalog(request)
-        name = name_from(found.name)
+    async def _admitted(self, request: Request, found: Route, address: str) -> Answer:
+        if found.name:
+            name_from(found.name)
+        visit = await self._gate.admit(request, found, address)
+        try:
+            return await self._dispatch(request, found, visit)
+        except Unauthorized:  # the token is from before what is there now: a first push, or a change of rights
+            return await self._dispatch(request, found, await self._gate.again(request, found, address))
+
+    async def _dispatch(self, request: Request, found: Route, visit: Visit) -> Answer:
+        name = found.name
         match found.kind:
+            case "ping":
+                return Answer(200, [(b"content-type", b"application/json")], b"{}")
+            case "catalog":
+                return await self._listings.catalog(request, visit)
             case "tags":
-                return await self._listings.tags(request, name)
+                return await self._listings.tags(request, name, visit)
             case "referrers":
-                return await self._listings.referrers(request, name, digest_from(found.reference))
+                return await self._listings.referrers(request, name, digest_from(found.reference), visit)
             case "uploads":
-                return await self._uploads.open(request, name, caller)
+                return await self._uploads.open(request, name, visit)
             case "upload":
-                return await self._upload(request, name, found.reference, caller)
+                return await self._upload(request, name, found.reference, visit.caller)
             case "blobs":
-                return await self._blob(request, name, found.reference, caller)
+                return await self._blob(request, name, found.reference, visit)
             case "manifests":
-                return await self._manifest(request, name, found.reference, caller)
+                return await self._manifest(request, name, found.reference, visit)
         raise NameInvalid(f"no such resource: {found.kind}")
 
     async def _upload(self, request: Request, name: str, upload: str, caller: Caller) -> Answer:
@@ -77,19 +92,19 @@ class V2:
             case _:
                 return await self._uploads.status(name, upload)
 
-    async def _blob(self, request: Request, name: str, reference: str, caller: Caller) -> Answer:
+    async def _blob(self, request: Request, name: str, reference: str, visit: Visit) -> Answer:
         if request.method == "DELETE":
-            return await self._blobs.delete(name, digest_from(reference), caller)
-        return await self._blobs.get(request, name, digest_from(reference))
+            return await self._blobs.delete(name, digest_from(reference), visit.caller)
+        return await self._blobs.get(request, name, digest_from(reference), visit)
 
-    async def _manifest(self, request: Request, name: str, reference: str, caller: Caller) -> Answer:
+    async def _manifest(self, request: Request, name: str, reference: str, visit: Visit) -> Answer:
         match request.method:
             case "PUT":
-                return await self._manifests.put(request, name, reference, caller)
+                return await self._manifests.put(request, name, reference, visit.caller)
             case "DELETE":
-                return await self._manifests.delete(name, reference, caller)
+                return await self._manifests.delete(name, reference, visit.caller)
             case _:
-                return await self._manifests.get(request, name, reference)
+                return await self._manifests.get(request, name, reference, visit)
 
 
 def _allow(methods: Iterable[str]) -> tuple[bytes, bytes]:

@@ -12,6 +12,7 @@ from entrepot.registry.errors import PageInvalid
 from entrepot.registry.listings import MAX_PAGE, Listings
 from entrepot.web.message import Answer, Headers, Request
 from entrepot.web.v2.parse import page_from
+from entrepot.web.v2.visit import Visit
 
 _JSON = (b"content-type", b"application/json")
 
@@ -22,28 +23,28 @@ class ListingDoor:
     def __init__(self, listings: Listings) -> None:
         self._listings = listings
 
-    async def tags(self, request: Request, name: str) -> Answer:
+    async def tags(self, request: Request, name: str, visit: Visit) -> Answer:
         """`tags/list` in byte order."""
         last, count = page_from(request)
-        page = await self._listings.tags(name, last, count)
+        page = await self._listings.tags(name, last, count, visit.grant)
         body = _compact({"name": name, "tags": page.names})
         return Answer(200, [_JSON, *_next(f"/v2/{name}/tags/list", page.names, page.more, count)], body)
 
-    async def catalog(self, request: Request) -> Answer:
+    async def catalog(self, request: Request, visit: Visit) -> Answer:
         """`_catalog` in byte order."""
         last, count = page_from(request)
-        page = await self._listings.repositories(last, count)
+        page = await self._listings.repositories(last, count, visit.names)
         body = _compact({"repositories": page.names})
         return Answer(200, [_JSON, *_next("/v2/_catalog", page.names, page.more, count)], body)
 
-    async def referrers(self, request: Request, name: str, digest: Digest) -> Answer:
+    async def referrers(self, request: Request, name: str, digest: Digest, visit: Visit) -> Answer:
         """An index of the manifests that name this digest as their subject; empty for what is not here."""
         # A media type has no space: one is a `+` that the client did not percent-encode.
         artifact_type = (request.query.one("artifactType") or "").replace(" ", "+") or None
         after = request.query.one("after") or "0"
         if not after.isascii() or not after.isdigit() or len(after) > 18:
             raise PageInvalid("after must be the number that the Link header gave")
-        found = await self._listings.referrers(name, digest, artifact_type, int(after))
+        found = await self._listings.referrers(name, digest, artifact_type, int(after), visit.grant)
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found.descriptors}
         headers: Headers = [(b"content-type", OCI_INDEX.encode())]
         if artifact_type is not None:

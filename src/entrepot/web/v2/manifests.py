@@ -1,8 +1,10 @@
 """e3, e7, e9: manifests over HTTP."""
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
+from entrepot.access.names import PREVIEW
 from entrepot.oci.digest import Digest
 from entrepot.oci.manifest import MAX_SIZE
+from entrepot.oci.mediatype import OCI_INDEX
 from entrepot.registry.errors import BodyInterrupted, BodyLost, ManifestTooLarge, TagInvalid
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import StoredManifest
@@ -10,6 +12,8 @@ from entrepot.web.message import Answer, Conditions, Headers, Request
 from entrepot.web.v2.blobs import matches
 from entrepot.web.v2.errors import refusal
 from entrepot.web.v2.parse import reference_from, tag_from
+from entrepot.web.v2.pulls import PREVIEW_CONTENT, PullDesk
+from entrepot.web.v2.visit import Visit
 
 _NAMED_TAGS = 20  # in a warning, which has at most 4096 bytes
 _MOST_TAGS = 100  # of one PUT; the specification asks for at least 10
@@ -18,15 +22,26 @@ _MOST_TAGS = 100  # of one PUT; the specification asks for at least 10
 class ManifestDoor:
     """Manifests and tags."""
 
-    def __init__(self, manifests: Manifests) -> None:
+    def __init__(self, manifests: Manifests, desk: PullDesk | None) -> None:
+        """`desk`: where pulls are charged and noted; without accounts there is none."""
         self._manifests = manifests
+        self._desk = desk
 
-    async def get(self, request: Conditions, name: str, reference: str) -> Answer:
+    async def get(self, request: Conditions, name: str, reference: str, visit: Visit) -> Answer:
         """GET and HEAD by tag or digest. Accept is advice: what was pushed is what is answered."""
         wanted = reference_from(reference)
-        found = await self._manifests.find(name, str(wanted))
+        if self._desk is not None and name == PREVIEW:
+            return Answer(200, [(b"content-type", OCI_INDEX.encode()), *await self._desk.shown(visit)], PREVIEW_CONTENT)
+        found = await self._manifests.find(name, str(wanted), visit.grant)
         headers = manifest_headers(found, by_tag=isinstance(wanted, str))
-        if matches(request.header(b"if-none-match"), found.digest):
+        unchanged = matches(request.header(b"if-none-match"), found.digest)
+        if self._desk is not None:
+            pulled = request.method == "GET" and not unchanged
+            headers += await self._desk.charge(visit, found, counted=pulled)
+            if pulled:
+                tag = wanted if isinstance(wanted, str) else ""
+                self._desk.note(visit, found, tag, request.header(b"user-agent") or "")
+        if unchanged:
             return Answer(304, headers[1:])
         return Answer(200, headers, found.content)
 

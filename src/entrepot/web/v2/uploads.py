@@ -1,6 +1,6 @@
 """e4, e5, e6, e11, e13, e14: upload sessions over HTTP."""
 
-from entrepot.access.actor import Caller
+from entrepot.access.caller import Caller
 from entrepot.oci.digest import Digest
 from entrepot.oci.reference import InvalidName, check_name
 from entrepot.registry.errors import BodyTimedOut, DigestInvalid, UploadOutOfOrder
@@ -9,6 +9,7 @@ from entrepot.web.message import Answer, Headers, Request
 from entrepot.web.v2 import errors
 from entrepot.web.v2.parse import digest_from
 from entrepot.web.v2.ranges import upload_span
+from entrepot.web.v2.visit import Visit
 
 
 class UploadDoor:
@@ -17,12 +18,13 @@ class UploadDoor:
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
 
-    async def open(self, request: Request, name: str, caller: Caller) -> Answer:
+    async def open(self, request: Request, name: str, visit: Visit) -> Answer:
         """POST: a mount (e11), a whole blob (e4b), or a new session (e4a, e4c)."""
+        caller = visit.caller
         mount = request.query.one("mount")
         if mount is not None:
             digest = digest_from(mount)
-            if await self._uploads.mount(name, digest, _source(request), caller):
+            if await self._uploads.mount(name, digest, _source(request), caller, visit.grant):
                 return _created(name, digest)
         algorithm = request.query.one("digest-algorithm")
         whole = request.query.one("digest")
@@ -32,7 +34,7 @@ class UploadDoor:
                 raise DigestInvalid(f"digest-algorithm says {algorithm}, the digest is {digest}")
             await self._uploads.push_at_once(name, digest, _incoming(request), caller)
             return _created(name, digest)
-        upload = await self._uploads.open(name, algorithm)
+        upload = await self._uploads.open(name, algorithm, caller)
         return Answer(202, session_headers(name, upload, 0))
 
     async def append(self, request: Request, name: str, upload: str) -> Answer:

@@ -14,11 +14,12 @@ _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _TIME = sa.BigInteger()  # microseconds since 1970, of the database's clock
 _TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # names compare by bytes
 _FLAG = sa.SmallInteger()  # 0 or 1: both engines compare it alike
-_PLANS = (  # private repositories, storage in bytes, pulls a window; NULL is without limit
+# Private repositories, bytes, pulls a window. NULL: no limit, of pulls what the settings say; pulls of -1: no limit.
+_PLANS = (
     ("unlimited", None, None, None),
     ("free", 1, None, 200),
-    ("pro", None, None, None),
-    ("team", None, None, None),
+    ("pro", None, None, -1),
+    ("team", None, None, -1),
 )
 _ATTESTATIONS = frozenset(
     {
@@ -296,7 +297,15 @@ def _kinds_of_manifests() -> None:
     while rows := connection.execute(step, {"after": after}).all():
         for identity, content in rows:
             after = identity
-            layers = json.loads(bytes(content)).get("layers") or []
-            kinds = {layer.get("mediaType") for layer in layers if isinstance(layer, dict)}
+            kinds = _layers(bytes(content))
             if kinds and kinds <= _ATTESTATIONS:
                 connection.execute(mark, {"id": identity})
+
+
+def _layers(content: bytes) -> set[str]:
+    """The media types of a manifest's layers; the manifest was checked when it was pushed, but may be an artifact."""
+    try:
+        layers = json.loads(content).get("layers") or []
+    except (ValueError, AttributeError):
+        return set()
+    return {str(layer.get("mediaType")) for layer in layers if isinstance(layer, dict)}

@@ -1,0 +1,87 @@
+"""Puts the parts of one worker together: the doors, with accounts or without, and the jobs that go with them."""
+
+from dataclasses import dataclass, field
+
+from entrepot.config import Settings
+from entrepot.database.blobs import DatabaseBlobs
+from entrepot.database.cache import ReadCache
+from entrepot.database.engine import Engine
+from entrepot.database.manifests import DatabaseManifests
+from entrepot.database.uploads import DatabaseUploads
+from entrepot.jobs.runner import Job
+from entrepot.jobs.uploads import UploadCleaning
+from entrepot.registry.blobs import Blobs
+from entrepot.registry.listings import Listings
+from entrepot.registry.manifests import Manifests
+from entrepot.registry.ports import Bytes
+from entrepot.registry.uploads import Uploads
+from entrepot.web.app import App, ASGIApp, Door
+from entrepot.web.fast_door import FastDoor
+from entrepot.web.guard import Guard
+from entrepot.web.observer import Observer
+from entrepot.web.operations import Operations
+from entrepot.web.v2.blobs import BlobDoor
+from entrepot.web.v2.door import V2
+from entrepot.web.v2.listings import ListingDoor
+from entrepot.web.v2.manifests import ManifestDoor
+from entrepot.web.v2.pulls import PullDesk
+from entrepot.web.v2.uploads import UploadDoor
+from entrepot.web.v2.visit import Gate
+
+_EXPIRE_SECONDS = 300
+_TRASH_SECONDS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Who is let in, and by which other doors: what differs with accounts and without."""
+
+    gate: Gate
+    desk: PullDesk | None = None
+    doors: list[Door] = field(default_factory=list)
+    api: ASGIApp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a worker runs."""
+
+    app: App
+    fast_door: FastDoor
+    jobs: list[Job]
+
+
+def assemble(
+    settings: Settings, engine: Engine, store: Bytes, entrance: Entrance, guard: Guard, observer: Observer
+) -> Parts:
+    """The registry behind this entrance."""
+    cache = ReadCache(engine)
+    upload_rows = DatabaseUploads(engine)
+    blob_rows = DatabaseBlobs(engine, cache)
+    manifest_rows = DatabaseManifests(engine, cache)
+    deletion = settings.storage.delete.enabled
+    manifests = Manifests(manifest_rows, deletion=deletion, accept_missing=settings.manifests.missing == "accept")
+    blob_door = BlobDoor(Blobs(blob_rows, manifest_rows, deletion=deletion), store)
+    manifest_door = ManifestDoor(manifests, entrance.desk)
+    upload_door = UploadDoor(Uploads(upload_rows, blob_rows, store, settings.uploads.lifetime))
+    v2 = V2(entrance.gate, blob_door, upload_door, manifest_door, ListingDoor(Listings(manifest_rows)))
+
+    async def database_answers() -> None:
+        await engine.read("SELECT 1")
+
+    app = App(
+        v2,
+        Operations(observer, [("database", database_answers), ("blobs", store.check)]),
+        entrance.doors,
+        entrance.api,
+        guard,
+        observer,
+        idle_timeout=settings.uploads.idle_timeout,
+        public_url=settings.http.public_url or None,
+    )
+    cleaning = UploadCleaning(upload_rows, {store.name: store})
+    jobs = [
+        Job("expire uploads", _EXPIRE_SECONDS, cleaning.expire),
+        Job("empty trash", _TRASH_SECONDS, cleaning.empty_trash),
+    ]
+    return Parts(app, FastDoor(entrance.gate, manifest_door, blob_door, guard, observer), jobs)

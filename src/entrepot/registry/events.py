@@ -1,0 +1,84 @@
+"""The pull event: that a manifest was answered, written down in the request and counted later (design.md §4)."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+
+class PullEvent(NamedTuple):
+    """A manifest GET that was answered with 200; HEAD and 304 are none.
+
+    `tag` is what was asked for, empty when that was a digest. `kind` is image, index, referrer or attestation.
+    `account_id` and `credential_id` are None for nobody and for a password. `agent` is the User-Agent as it came: it
+    is cut and made harmless where it is kept. `bytes` is the manifest's size. `at` is in microseconds since 1970.
+
+    A named tuple, as making a frozen dataclass costs a microsecond more.
+    """
+
+    repository_id: int
+    digest: str
+    tag: str
+    kind: str
+    account_id: int | None
+    credential_id: int | None
+    address: str
+    agent: str
+    bytes: int
+    at: int
+
+
+class PullEvents(Protocol):
+    """Where a worker leaves its pull events."""
+
+    lost: int
+    """How many could not be kept since the worker started: the disk was full, or is broken."""
+
+    def append(self, event: PullEvent) -> None:
+        """Keep an event: in microseconds, without a lock or a sync, and without ever failing.
+
+        SIGKILL loses none that was appended, a power cut those of the last second.
+        """
+        ...
+
+
+class Part(NamedTuple):
+    """Some events of a segment, and where the next ones begin. `torn` records among them could not be read."""
+
+    events: list[PullEvent]
+    torn: int
+    position: int
+    last: bool
+
+
+class Segments(NamedTuple):
+    """The segments of a node. `finished`: those that nobody writes any more, oldest first.
+
+    `open_since` is before the first event of all that are being written, in microseconds; None when there are none.
+    """
+
+    finished: list[str]
+    open_since: int | None
+
+
+class PullSegments(Protocol):
+    """What workers have left behind, for whoever counts it. Failures are StorageError."""
+
+    def turn(self) -> AbstractContextManager[bool]:
+        """True for one at a time of all processes of this node, False for the others."""
+        ...
+
+    def node(self) -> str:
+        """What this node is called among those that share a database; the same after a restart."""
+        ...
+
+    def look(self) -> Segments:
+        """What is there. No two segments of all nodes have the same id, at any time."""
+        ...
+
+    def read(self, segment: str, position: int) -> Part:
+        """Events from a position on, a bounded number of them; a position is 0 or comes from a part before."""
+        ...
+
+    def remove(self, segments: Sequence[str]) -> None:
+        """Remove these for good: after this no power cut brings them back. It is no error when one is not there."""
+        ...
