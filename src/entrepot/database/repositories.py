@@ -7,6 +7,7 @@ from entrepot.database.changes import record
 from entrepot.database.engine import Transaction
 from entrepot.database.plans import check_private
 from entrepot.database.rights import facts_in
+from entrepot.database.search import index
 from entrepot.registry.errors import Unauthorized
 
 _FIND = "SELECT id, rights_version FROM repositories WHERE name = :name"
@@ -57,6 +58,7 @@ async def made_repository_id(transaction: Transaction, name: str, caller: Caller
         assert found is not None
         return found
     await transaction.run(_GRANT_CREATOR, repository=row[0], account=caller.account_id, namespace=basis.namespace_id)
+    await index(transaction, row[0])
     await record(transaction, caller, "repository.create", row[0], new=basis.visibility)
     return int(row[0])
 
