@@ -6,7 +6,7 @@ import pytest
 
 from entrepot.access.throttling import PAIR_LIMIT, WINDOW, Throttling
 from entrepot.database.throttles import DatabaseThrottles
-from tests.support.rows import Database, Rows
+from tests.support.rows import Database, HeldEngine, Rows
 
 HOME = "192.0.2.1"
 DAY = 24 * 60 * 60
@@ -151,6 +151,23 @@ async def test_pruning_removes_ended_windows_a_few_at_a_time_and_no_other(
     await throttles.count_failure(["d"], WINDOW)
     assert [await throttles.prune(2) for _ in range(3)] == [2, 1, 0]
     assert await rows.engine.read("SELECT key FROM throttles") == [("d",)]
+
+
+async def test_a_window_that_begins_while_the_last_one_is_pruned_stays(postgres: Database) -> None:
+    rows = postgres.connect()
+    await DatabaseThrottles(rows.engine).count_failure(["a"], WINDOW)
+    await pass_time(rows, WINDOW)
+    held = HeldEngine(postgres.engine())
+    counting = asyncio.ensure_future(DatabaseThrottles(held).count_failure(["a"], WINDOW))
+    await held.done_but_open.wait()
+    pruning = asyncio.ensure_future(DatabaseThrottles(postgres.engine()).prune(10))
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while not pruning.done() and not await rows.engine.read(waiting):
+        await asyncio.sleep(0.01)
+    held.let_go.set()
+    await counting
+    assert await pruning == 0
+    assert await numbers(DatabaseThrottles(rows.engine), "a") == {"a": 1}
 
 
 async def test_pruning_forgets_addresses_unseen_for_90_days(throttles: DatabaseThrottles, rows: Rows) -> None:

@@ -98,6 +98,7 @@ def _accounts() -> None:
         sa.Column("seen_at", _TIME, nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_index("known_addresses_seen", "known_addresses", ["seen_at"])
 
 
 def _credentials() -> None:
