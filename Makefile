@@ -1,6 +1,6 @@
 # Every verb that a person needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help serve test check conformance e2e bench image lock clean
+.PHONY: help serve hub test check conformance e2e bench image lock clean
 
 PYTHON ?= python3
 PORT ?= 5000
@@ -16,6 +16,9 @@ help: ## show this list
 
 serve: $(RUNTIME) ## start a registry, open on 127.0.0.1:5000, with its data in ./data (PORT=, DATA=)
 	@exec $(BIN)/entrepot serve --open --listen 127.0.0.1:$(PORT) --data-dir $(DATA)
+
+hub: $(RUNTIME) ## the same with accounts; the first start prints the password of the administrator, admin
+	@exec $(BIN)/entrepot serve --listen 127.0.0.1:$(PORT) --data-dir $(DATA)
 
 test: $(DEVELOPMENT) ## run every test that this machine can run; names what it left out
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup tests/unit tests/architecture tests/contracts tests/http tests/crash

@@ -128,7 +128,13 @@ def _apart(settings: Settings) -> None:
         status = 1
         try:
             migrate(settings)
+            if not settings.open:
+                from entrepot.accounts import first_start
+
+                first_start(settings)
             status = 0
+        except NotReady as error:
+            print(f"entrepot: {error}", file=sys.stderr)  # noqa: T201
         except RegistryError as error:
             print(f"entrepot: {error.message}", file=sys.stderr)  # noqa: T201
         except Exception as error:

@@ -12,8 +12,7 @@ from entrepot.database.engine import Engine
 from entrepot.jobs.runner import Job, repeat
 from entrepot.logs import configure_logs
 from entrepot.preparation import NotReady, is_loopback, prepare
-from entrepot.registry.ports import Bytes
-from entrepot.storage import layout
+from entrepot.stores import byte_store, database
 from entrepot.supervisor import Lifeline, supervise
 from entrepot.web.access_log import AccessLog
 from entrepot.web.guard import Guard
@@ -85,36 +84,3 @@ async def _entrance(
     from entrepot.accounts import with_accounts
 
     return await with_accounts(settings, engine, guard, stack)
-
-
-def database(settings: Settings) -> Engine:
-    """The engine that the settings name; drivers are loaded only when they are used."""
-    if settings.database.url:
-        from entrepot.database.postgres import PostgresEngine
-
-        return PostgresEngine(settings.database.url)
-    from entrepot.database.sqlite import SqliteEngine
-
-    return SqliteEngine(layout.database_file(settings.data_dir), layout.lock_file(settings.data_dir))
-
-
-async def byte_store(settings: Settings) -> Bytes:
-    """The byte store that the settings name."""
-    if settings.storage.backend == "s3":
-        from entrepot.storage.objects import ObjectStore
-
-        s3 = settings.storage.s3
-        return ObjectStore(
-            bucket=s3.bucket,
-            region=s3.region,
-            endpoint=s3.endpoint,
-            access_key_id=s3.access_key_id,
-            secret_access_key=s3.secret_access_key,
-            prefix=s3.prefix,
-            redirect=s3.redirect,
-        )
-    from entrepot.storage.filesystem import FileStore
-
-    store = FileStore(settings.data_dir)
-    await store.start()
-    return store

@@ -58,6 +58,7 @@ class Login:
             actor = await self._by_secret(secret, name)
             if actor is not None:
                 return self._welcome(actor, address, agent)
+            await self._check(None, name, address, known=False)
             await self._refuse(None, name, address, known=False, reason="no such token")
         return await self._by_password(name, secret, address)
 
@@ -106,22 +107,26 @@ class Login:
         self, identity: StoredIdentity | None, usable: bool, name: str, password: str, address: str
     ) -> Actor:
         """By one hash, whether there is such an account or not."""
-        known = identity is not None and await self._throttling.known(identity.account_id, address)
-        seconds = await self._throttling.check(name, address, known=known)
-        if seconds is not None:
-            account = None if identity is None else identity.account_id
-            self._notes.login(account, name, address, "login.throttled", "too many failures")
-            raise Throttled("too many failed logins: wait, then try again with the right password", seconds)
+        if identity is not None and usable and self._verified.known(identity.id, identity.changed_at, password):
+            return _by_identity(identity)  # proved by the one before, while this one waited for its turn
+        account = None if identity is None else identity.account_id
+        known = await self._throttling.known(account or 0, address)  # asked for nobody too: the same work
+        await self._check(account, name, address, known=known)
         right = await self._passwords.verify(password, identity.secret if identity is not None else None)
         if identity is None or not usable or not right:
             reason = "wrong password" if usable else "disabled" if identity is not None else "no such account"
-            account = None if identity is None else identity.account_id
             await self._refuse(account, name, address, known=known, reason=reason)
         self._verified.remember(identity.id, identity.changed_at, password)
         await self._throttling.succeeded(name, address)
         await self._throttling.remember(identity.account_id, address)
         self._notes.login(identity.account_id, name, address, "login", "password")
         return _by_identity(identity)
+
+    async def _check(self, account: int | None, name: str, address: str, *, known: bool) -> None:
+        seconds = await self._throttling.check(name, address, known=known)
+        if seconds is not None:
+            self._notes.login(account, name, address, "login.throttled", "too many failures")
+            raise Throttled("too many failed logins: wait, then try again with the right password", seconds)
 
     async def _refuse(self, account: int | None, name: str, address: str, *, known: bool, reason: str) -> NoReturn:
         self._notes.login(account, name, address, "login.failed", reason)

@@ -7,6 +7,7 @@ and share it between machines, so it is not rotated: one per credential and clie
 from typing import Protocol
 
 from entrepot.access.actor import Actor
+from entrepot.access.caller import Caller, caller_of
 from entrepot.access.credentials import Secrets
 from entrepot.access.login import write_scopes
 
@@ -15,7 +16,7 @@ class RefreshRows(Protocol):
     """Where refresh tokens are kept."""
 
     async def refresh_lookup(
-        self, account_id: int, parent_id: int | None, client: str, scopes: str, fresh: tuple[str, str]
+        self, account_id: int, parent_id: int | None, client: str, scopes: str, fresh: tuple[str, str], caller: Caller
     ) -> str:
         """The lookup of the live refresh token of this credential and client.
 
@@ -31,7 +32,7 @@ class RefreshTokens:
         self._rows = rows
         self._secrets = secrets
 
-    async def obtain(self, actor: Actor, client: str, service: str) -> str:
+    async def obtain(self, actor: Actor, client: str, service: str, address: str) -> str:
         """The refresh token of this actor's credential for this client."""
         assert actor.account_id is not None
         fresh = self._secrets.derived("refresh", self._secrets.make("refresh").lookup)
@@ -41,5 +42,6 @@ class RefreshTokens:
             f"{client} {service}".strip(),
             write_scopes(actor.scopes),
             (fresh.lookup, fresh.hash),
+            caller_of(actor, address),
         )
         return self._secrets.derived("refresh", lookup).text

@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from entrepot.cli.configuration import config_option, load_or_refuse
-from entrepot.cli.refusal import Refusal
 
 
 @click.command()
@@ -31,7 +30,9 @@ def serve(
     in the environment: `entrepot config show` lists it all.
 
     \b
-    For this machine only:
+    With accounts; the first start prints the password of the administrator, `admin`:
+      entrepot serve
+    Without accounts, for this machine only:
       entrepot serve --open
     On another port, with its data elsewhere:
       entrepot serve --open --listen 127.0.0.1:5001 --data-dir /srv/registry
@@ -46,11 +47,6 @@ def serve(
         "open_to_network": open_to_network,
     }
     loaded, _ = load_or_refuse(file, flags)
-    if not loaded.settings.open:
-        raise Refusal(
-            "there are no accounts yet, so only a registry that is open to everybody who reaches it can be served:"
-            " type `entrepot serve --open`"
-        )
     from entrepot.server import serve as run
 
     raise SystemExit(run(loaded.settings))

@@ -79,7 +79,7 @@ class TokenDoor:
         issued = await self._service.issue(actor, parse_scopes(query.all("scope")), service)
         refresh = None
         if (query.one("offline_token") or "").lower() in ("true", "1"):
-            refresh = await self._offline(actor, query.one("client_id") or "", service)
+            refresh = await self._offline(actor, query.one("client_id") or "", service, address)
         return _answer(issued, refresh, with_scope=False)
 
     async def _post(self, request: Request, address: str) -> Answer:
@@ -98,13 +98,13 @@ class TokenDoor:
         service = form.get("service", "")
         issued = await self._service.issue(actor, parse_scopes([form.get("scope", "")]), service)
         if refresh is None and form.get("access_type") == "offline":
-            refresh = await self._offline(actor, form.get("client_id", ""), service)
+            refresh = await self._offline(actor, form.get("client_id", ""), service, address)
         return _answer(issued, refresh, with_scope=True)
 
-    async def _offline(self, actor: Actor, client: str, service: str) -> str | None:
+    async def _offline(self, actor: Actor, client: str, service: str, address: str) -> str | None:
         if actor.anonymous:
             return None
-        return await self._refresh.obtain(actor, client[:_CLIENT] or "unnamed", service[:_CLIENT])
+        return await self._refresh.obtain(actor, client[:_CLIENT] or "unnamed", service[:_CLIENT], address)
 
 
 def _answer(issued: Issued, refresh: str | None, *, with_scope: bool) -> Answer:
