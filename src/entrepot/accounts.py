@@ -1,9 +1,6 @@
 """Puts together what a registry with accounts has besides: its gate, its token endpoint, its API, its jobs."""
 
 import asyncio
-import os
-import secrets as random
-import sys
 from contextlib import AsyncExitStack
 
 from entrepot.access.credentials import Secrets
@@ -20,9 +17,7 @@ from entrepot.access.throttling import Throttling
 from entrepot.access.tokens import SigningKeys, Tokens
 from entrepot.assembly import Entrance
 from entrepot.config import Settings
-from entrepot.database.adoption import CannotAdopt, adopt
 from entrepot.database.engine import Engine
-from entrepot.database.first_start import ADMINISTRATOR, has_administrator, make_administrator, make_library
 from entrepot.database.keys import DatabaseSigningKeys
 from entrepot.database.limits import DatabasePlanLimits
 from entrepot.database.logins import DatabaseLogins
@@ -30,9 +25,8 @@ from entrepot.database.refresh import DatabaseRefreshTokens
 from entrepot.database.rights import DatabaseRights
 from entrepot.database.throttles import DatabaseThrottles
 from entrepot.jobs.runner import Job
-from entrepot.preparation import NotReady, root_secret
+from entrepot.preparation import root_secret
 from entrepot.storage.pull_events import PullLog
-from entrepot.stores import database
 from entrepot.web.guard import Guard
 from entrepot.web.origin import Origin
 from entrepot.web.token.door import TokenDoor
@@ -92,32 +86,3 @@ class Uncounted:
         return Spent(True, limit.limit, 0)
 
     look = spend
-
-
-def first_start(settings: Settings) -> None:
-    """What a registry needs before it has accounts: an administrator, `library`, and a namespace for what is there.
-
-    NotReady when something there cannot belong to anybody.
-    """
-    asyncio.run(_first_start(settings))
-
-
-async def _first_start(settings: Settings) -> None:
-    engine = database(settings)
-    try:
-        await make_library(engine)
-        if not await has_administrator(engine):
-            given = os.environ.get("ENTREPOT_ADMIN_PASSWORD")
-            password = given or random.token_urlsafe(18)
-            made = await make_administrator(engine, await Passwords().hash(password))
-            if made and not given:
-                print(  # noqa: T201 - shown once, to whoever starts it
-                    f"entrepot: the administrator is {ADMINISTRATOR}, with the password {password}"
-                    " (shown only this once)",
-                    file=sys.stderr,
-                )
-        await adopt(engine)
-    except CannotAdopt as error:
-        raise NotReady(str(error)) from None
-    finally:
-        await engine.close()

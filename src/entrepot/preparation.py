@@ -129,9 +129,7 @@ def _apart(settings: Settings) -> None:
         try:
             migrate(settings)
             if not settings.open:
-                from entrepot.accounts import first_start
-
-                first_start(settings)
+                _first_start(settings)
             status = 0
         except NotReady as error:
             print(f"entrepot: {error}", file=sys.stderr)  # noqa: T201
@@ -146,6 +144,16 @@ def _apart(settings: Settings) -> None:
     _, status = os.waitpid(child, 0)
     if status:
         raise NotReady("stopped, as the database is not ready")
+
+
+def _first_start(settings: Settings) -> None:
+    from entrepot.database.adoption import CannotAdopt
+    from entrepot.first_start import first_start
+
+    try:
+        first_start(settings)
+    except CannotAdopt as error:
+        raise NotReady(str(error)) from None
 
 
 def migrate(settings: Settings) -> None:
