@@ -15,8 +15,9 @@ from entrepot.database.rights import READABLE_NAMESPACES, READABLE_REPOSITORIES
 from entrepot.hub.search import Candidate, words_of
 
 _PUBLIC, _INTERNAL, _PRIVATE = 0, -1, -2
-_MOST = 300  # matches looked at in a place; of more, the most starred are looked for besides
-_STARRED = 1000  # of how many of the most starred repositories
+_MOST = 200  # matches taken from a place; of more, the most starred are looked for besides
+_SCANNED = 4000  # words looked at for them, of the term that the fewest words begin with
+_STARRED, _MOST_STARRED = 500, 100  # of how many of the most starred repositories, and how many matches
 _WORDS_MAX = 40  # of a description
 _BATCH = 200  # repositories in a transaction
 
@@ -37,15 +38,22 @@ _ALSO = (
     " AND EXISTS (SELECT 1 FROM search_words o WHERE o.repository_id = w.repository_id"
     " AND o.word >= :low{number} AND o.word < :high{number})"
 )
-_COUNT = f"SELECT COUNT(*) FROM (SELECT 1 FROM search_words w WHERE w.place = :place AND {_RANGE} LIMIT {_MOST}) found"  # noqa: S608
+_WORDS = (
+    f"SELECT w.word, w.repository_id FROM search_words w WHERE w.place = :place AND {_RANGE}"  # noqa: S608
+    f" ORDER BY w.word, w.repository_id LIMIT {_SCANNED}"
+)
+_COUNT = f"SELECT COUNT(*) FROM ({_WORDS}) w"  # noqa: S608
 _FOUND = (
-    f"{_COLUMNS} (SELECT w.word, w.repository_id FROM search_words w WHERE w.place = :place AND {_RANGE}{{also}}"  # noqa: S608
+    f"{_COLUMNS} (SELECT w.word, w.repository_id FROM ({_WORDS}) w WHERE 1 = 1{{also}}"  # noqa: S608
     f" ORDER BY w.word, w.repository_id LIMIT {_MOST}) m JOIN repositories r ON r.id = m.repository_id"
 )
 _FOUND_STARRED = (
-    f"{_COLUMNS} (SELECT id FROM repositories WHERE stars > 0 ORDER BY stars DESC LIMIT {_STARRED}) s"  # noqa: S608
-    f" JOIN search_words w ON w.repository_id = s.id AND w.place = :place AND {_RANGE}{{also}}"
-    " JOIN repositories r ON r.id = s.id"
+    f"{_COLUMNS} (SELECT w.repository_id, w.stars"  # noqa: S608
+    " FROM (SELECT id AS repository_id, stars FROM repositories WHERE stars > 0"
+    f" ORDER BY stars DESC LIMIT {_STARRED}) w"
+    " WHERE EXISTS (SELECT 1 FROM search_words o WHERE o.repository_id = w.repository_id AND o.place = :place"
+    " AND o.word >= :low0 AND o.word < :high0){also}"
+    f" ORDER BY w.stars DESC LIMIT {_MOST_STARRED}) m JOIN repositories r ON r.id = m.repository_id"
 )
 _FOUND_GRANTED = (
     f"{_COLUMNS} search_words w JOIN repositories r ON r.id = w.repository_id"
