@@ -1,0 +1,110 @@
+"""Pull events counted together: by the hour and by what they have in common, before they become rows."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from entrepot.access.throttling import subject_address
+from entrepot.registry.events import PullEvent
+
+HOUR = 3_600_000_000  # microseconds
+_FAMILY = re.compile(r"[a-z][a-z0-9._-]{0,39}(?![^/ (])")
+
+
+class HourKey(NamedTuple):
+    """What pulls that are counted together have in common. `hour` is its beginning in microseconds; 0 is no account
+    and no credential; `agent` is the client's family."""
+
+    hour: int
+    repository_id: int
+    digest: str
+    tag: str
+    kind: str
+    account_id: int
+    credential_id: int
+    address: str
+    agent: str
+
+
+class Counted(NamedTuple):
+    """How many requests, how many bytes of manifests, and the first and the last time in microseconds."""
+
+    requests: int
+    bytes: int
+    first_at: int
+    last_at: int
+
+
+@dataclass
+class Tally:
+    """Some events, counted. `subjects`: addresses as pull limits have them, by address. `repositories`: pulls of
+    images, and the last time of any manifest. `manifests`: the last time, by repository and digest."""
+
+    hours: dict[HourKey, Counted] = field(default_factory=dict)
+    subjects: dict[str, str] = field(default_factory=dict)
+    repositories: dict[int, tuple[int, int]] = field(default_factory=dict)
+    manifests: dict[tuple[int, str], int] = field(default_factory=dict)
+
+
+class TallyRows(Protocol):
+    """What counting needs of the database."""
+
+    async def position(self, segment: str) -> int:
+        """How far this segment is counted; 0 when it is not known."""
+        ...
+
+    async def count(self, segment: str, position: int, end: int, tally: Tally) -> bool:
+        """Add a tally, and say that the segment is counted from `position` to `end`: both or neither, durably.
+
+        False, and nothing is added, when the segment is not counted to exactly `position`.
+        """
+        ...
+
+    async def forget(self, segments: Sequence[str]) -> None:
+        """These segments will never be seen again."""
+        ...
+
+    async def complete(self, node: str, until: int) -> None:
+        """Say that everything that this node answered before `until`, in microseconds, is counted."""
+        ...
+
+    async def prune(self, age: int, limit: int) -> int:
+        """Remove at most `limit` hours of each kind that are older than `age` microseconds; how many it were.
+
+        With them goes what was remembered of manifests and nodes that are no more.
+        """
+        ...
+
+
+def tally(events: Iterable[PullEvent]) -> Tally:
+    """Count events together."""
+    counted = Tally()
+    for event in events:
+        key = HourKey(
+            event.at // HOUR * HOUR,
+            event.repository_id,
+            event.digest,
+            event.tag,
+            event.kind,
+            event.account_id or 0,
+            event.credential_id or 0,
+            event.address,
+            agent_family(event.agent),
+        )
+        requests, size, first, last = counted.hours.get(key, (0, 0, event.at, event.at))
+        counted.hours[key] = Counted(requests + 1, size + event.bytes, min(first, event.at), max(last, event.at))
+        if event.address not in counted.subjects:
+            counted.subjects[event.address] = subject_address(event.address)
+        pulls, last = counted.repositories.get(event.repository_id, (0, 0))
+        counted.repositories[event.repository_id] = (pulls + (event.kind == "image"), max(last, event.at))
+        manifest = event.repository_id, event.digest
+        counted.manifests[manifest] = max(counted.manifests.get(manifest, 0), event.at)
+    return counted
+
+
+def agent_family(agent: str) -> str:
+    """The client's name without its version: `docker` of `docker/27.3.1 go/go1.22`; `other` when it has none that is
+    like a name (RFC 9110 §10.1.5), empty when it says nothing."""
+    found = _FAMILY.match(agent.lower())
+    return found[0] if found else "other" if agent else ""
