@@ -24,7 +24,9 @@ async def _first_start(settings: Settings) -> None:
     engine = database(settings)
     try:
         await make_library(engine)
-        if not await has_administrator(engine):
+        if settings.auth.htpasswd is not None:
+            await make_administrator(engine, None)
+        elif not await has_administrator(engine):
             given = os.environ.get("ENTREPOT_ADMIN_PASSWORD")
             password = given or secrets.token_urlsafe(18)
             made = await make_administrator(engine, await Passwords().hash(password))

@@ -26,6 +26,7 @@ def prepare(settings: Settings) -> list[socket.socket]:
     _check_certificate(settings)
     if not settings.open:
         root_secret(settings)
+        _check_htpasswd(settings)
     sockets = _bind(settings)
     _apart(settings)
     return sockets
@@ -89,6 +90,17 @@ def _check_certificate(settings: Settings) -> None:
         tls_context(str(tls.certificate), str(tls.key))
     except OSError as error:
         raise NotReady(f"the certificate {tls.certificate} with the key {tls.key} cannot be used: {error}") from None
+
+
+def _check_htpasswd(settings: Settings) -> None:
+    if settings.auth.htpasswd is None:
+        return
+    from entrepot.access.htpasswd import Htpasswd, HtpasswdError
+
+    try:
+        Htpasswd(settings.auth.htpasswd)
+    except HtpasswdError as error:
+        raise NotReady(str(error)) from None
 
 
 def _bind(settings: Settings) -> list[socket.socket]:

@@ -49,6 +49,10 @@ class People:
         """See LoginRows."""
         return None
 
+    def dummy(self, name: str) -> str | None:
+        """See LoginRows."""
+        return None
+
 
 class NoNotes:
     """Nothing is written down."""

@@ -112,7 +112,7 @@ class Login:
         account = None if identity is None else identity.account_id
         known = await self._throttling.known(account or 0, address)  # asked for nobody too: the same work
         await self._check(account, name, address, known=known)
-        right = await self._passwords.verify(password, identity.secret if identity is not None else None)
+        right = await self._verify(identity, name, password)
         if identity is None or not usable or not right:
             reason = "wrong password" if usable else "disabled" if identity is not None else "no such account"
             await self._refuse(account, name, address, known=known, reason=reason)
@@ -121,6 +121,13 @@ class Login:
         await self._throttling.remember(identity.account_id, address)
         self._notes.login(identity.account_id, name, address, "login", "password")
         return _by_identity(identity)
+
+    async def _verify(self, identity: StoredIdentity | None, name: str, password: str) -> bool:
+        stored = None if identity is None else identity.secret
+        dummy = self._rows.dummy(name)
+        if dummy is None:
+            return await self._passwords.verify(password, stored)
+        return await self._passwords.verify(password, stored, dummy=dummy)
 
     async def _check(self, account: int | None, name: str, address: str, *, known: bool) -> None:
         seconds = await self._throttling.check(name, address, known=known)

@@ -54,3 +54,7 @@ class LoginRows(Protocol):
     async def credential_by_id(self, credential_id: int) -> StoredCredential | None:
         """The same by its id."""
         ...
+
+    def dummy(self, name: str) -> str | None:
+        """A hash that no password has and that costs what one of this name would; None where all cost the same."""
+        ...

@@ -28,14 +28,18 @@ async def has_administrator(engine: Engine) -> bool:
     return bool(await engine.read(_ADMINISTRATORS))
 
 
-async def make_administrator(engine: Engine, password_hash: str) -> bool:
-    """Make `admin` with this password while there is no administrator; False when somebody else was first."""
+async def make_administrator(engine: Engine, password_hash: str | None) -> bool:
+    """Make `admin` with this password while there is no administrator; False when somebody else was first.
+
+    None where passwords are proved elsewhere.
+    """
 
     async def make(transaction: Transaction) -> bool:
         row = await transaction.one(_MAKE, name=ADMINISTRATOR)
         if row is None:
             return False
-        await transaction.run(_PROVE, account=row[0], name=ADMINISTRATOR, secret=password_hash)
+        if password_hash is not None:
+            await transaction.run(_PROVE, account=row[0], name=ADMINISTRATOR, secret=password_hash)
         await record(transaction, Caller(), "account.create", namespace=row[0], subject=ADMINISTRATOR)
         return True
 

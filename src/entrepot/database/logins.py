@@ -38,6 +38,9 @@ _LOGIN = (
     "INSERT INTO logins (at, minute, account_id, name_key, address, outcome, reason, count) VALUES (:at, :minute,"
     " NULLIF(CAST(:account AS bigint), 0), :name, :address, :outcome, :reason, :count)"
 )
+_ACCOUNT = "SELECT id, administrator, disabled_at FROM accounts WHERE name = :name AND kind = 'person'"
+_NAME = "SELECT name FROM accounts WHERE id = :id AND deleted_at IS NULL"
+_MAKE = "INSERT INTO accounts (kind, name, created_at) VALUES ('person', :name, now_us()) ON CONFLICT (name) DO NOTHING"
 _PRUNE = "DELETE FROM logins WHERE id IN (SELECT id FROM logins WHERE at < now_us() - :age ORDER BY at LIMIT :limit)"
 _MINUTE = 60_000_000  # microseconds
 
@@ -69,6 +72,27 @@ class DatabaseLogins:
         """See the port."""
         rows = await self._engine.read(_BY_ID, id=credential_id)
         return _credential(rows[0]) if rows else None
+
+    def dummy(self, name: str) -> str | None:
+        """See the port."""
+        return None
+
+    async def account_of(self, name: str) -> tuple[int, bool, bool]:
+        """See the port FileAccounts."""
+
+        async def find(transaction: Transaction) -> Row | None:
+            await transaction.run(_MAKE, name=name)
+            return await transaction.one(_ACCOUNT, name=name)
+
+        rows = await self._engine.read(_ACCOUNT, name=name)
+        row = rows[0] if rows else await self._engine.write(find, durable=True)
+        assert row is not None
+        return row[0], bool(row[1]), row[2] is not None
+
+    async def name_of(self, account_id: int) -> str | None:
+        """See the port FileAccounts."""
+        rows = await self._engine.read(_NAME, id=account_id)
+        return rows[0][0] if rows else None
 
     async def write_notes(
         self, uses: list[tuple[int, int, str, str]], logins: list[tuple[int, int | None, str, str, str, str, int]]
