@@ -1,11 +1,13 @@
 """What every engine promises (database/engine.py), over SQLite and PostgreSQL."""
 
 import asyncio
+import threading
 
 import pytest
 
 from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.postgres import PostgresEngine
+from entrepot.database.sqlite import connect
 from entrepot.registry.errors import StorageError
 from tests.support.rows import Database
 
@@ -27,6 +29,30 @@ async def insert(engine: Engine, name: str, error: Exception | None = None) -> N
             raise error
 
     await engine.write(work, durable=False)
+
+
+async def test_a_scan_reads_what_is_committed_and_fails_as_a_read_does(engine: Engine) -> None:
+    await insert(engine, "a")
+    assert await engine.scan(NAMES) == await engine.read(NAMES) == [("a",)]
+    assert await engine.scan("SELECT name FROM repositories WHERE name = :name", name="b") == []
+    with pytest.raises(StorageError):
+        await engine.scan("SELECT name FROM no_such_table")
+
+
+async def test_nobody_waits_for_a_scan(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where reads are answered on the event loop, a scan that takes long holds up no read and no write."""
+    engine, let_go = sqlite.engine(), threading.Event()
+    await insert(engine, "a")
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "entrepot.database.sqlite.connect", lambda *where, **how: let_go.wait() and connect(*where, **how)
+        )
+        scan = asyncio.create_task(engine.scan(NAMES))
+        await insert(engine, "b")
+        assert await engine.read(NAMES) == [("a",), ("b",)]
+        assert not scan.done()
+        let_go.set()
+        assert await scan == [("a",), ("b",)]
 
 
 async def test_a_transaction_returns_what_its_work_returns(engine: Engine) -> None:

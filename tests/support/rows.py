@@ -111,6 +111,10 @@ class HeldEngine:
         """As the engine."""
         return await self._engine.read(statement, **values)
 
+    async def scan(self, statement: str, **values: object) -> list[tuple[object, ...]]:
+        """As the engine."""
+        return await self._engine.scan(statement, **values)
+
     async def write(self, work: Work[T], *, durable: bool) -> T:
         """As the engine, with a stop between the last statement and the commit."""
 

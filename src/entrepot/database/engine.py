@@ -37,6 +37,10 @@ class Engine(Protocol):
         """The rows of one statement, outside of any transaction."""
         ...
 
+    async def scan(self, statement: str, **values: object) -> list[Row]:
+        """As `read`, for a statement that looks at many rows: nobody else waits for it."""
+        ...
+
     async def write(self, work: Work[T], *, durable: bool) -> T:
         """Run `work` in a transaction and commit it; `durable`: return only when it survives a power cut.
 

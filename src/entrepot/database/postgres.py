@@ -50,6 +50,10 @@ class PostgresEngine:
                 rows = await connection.fetch(text, *[values[name] for name in names])
                 return [tuple(row) for row in rows]
 
+    async def scan(self, statement: str, **values: object) -> list[Row]:
+        """See Engine."""
+        return await self.read(statement, **values)
+
     async def write(self, work: Work[T], *, durable: bool) -> T:
         """See Engine."""
         begin = f"BEGIN; SET LOCAL synchronous_commit TO {'on' if durable else 'off'}"

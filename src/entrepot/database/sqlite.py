@@ -11,7 +11,8 @@ import queue
 import threading
 import time
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from entrepot.registry.errors import StorageError, StorageFull
 
 T = TypeVar("T")
 _GROUP = 128  # transactions committed together at most
+_SCANS = 2  # at the same time; more wait
 _OLDEST = (3, 51, 3)  # the first without the WAL-reset bug (corruption with several writers)
 
 
@@ -45,12 +47,14 @@ def connect(path: Path, *, read_only: bool = False) -> Any:
 
 
 class SqliteEngine:
-    """One reading connection for the event loop, one writing thread."""
+    """One reading connection for the event loop, one writing thread, and a few for what takes long."""
 
     def __init__(self, path: Path, lock: Path) -> None:
         with _errors():
             self._reader = connect(path, read_only=True)
             self._writer = _Writer(path, lock)
+        self._path = path
+        self._scans = ThreadPoolExecutor(_SCANS, "sqlite-scan")
         self._version_cursor = self._reader.cursor()
         self._data_version = 0
 
@@ -59,6 +63,10 @@ class SqliteEngine:
         with _errors():
             rows: list[Row] = self._reader.execute(statement, values).fetchall()
             return rows
+
+    async def scan(self, statement: str, **values: object) -> list[Row]:
+        """See Engine; on a thread and a connection of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._scans, self._scan, statement, values)
 
     async def write(self, work: Work[T], *, durable: bool) -> T:
         """See Engine."""
@@ -78,7 +86,13 @@ class SqliteEngine:
     async def close(self) -> None:
         """See Engine."""
         await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._scans.shutdown, cancel_futures=True)
         self._reader.close()
+
+    def _scan(self, statement: str, values: dict[str, object]) -> list[Row]:
+        with _errors(), closing(connect(self._path, read_only=True)) as connection:
+            rows: list[Row] = connection.execute(statement, values).fetchall()
+            return rows
 
 
 class _SqliteTransaction:

@@ -157,13 +157,13 @@ class DatabaseUsage:
             values["address"] = query.address
         if after is not None:
             values |= {f"after_{word}": value for word, value in zip(query.group, after, strict=True)}
-        return [UsageRow(*row) for row in await self._engine.read(statement, **values)]
+        return [UsageRow(*row) for row in await self._engine.scan(statement, **values)]
 
     async def pullers(self, account_id: int | None, subject: str | None, window: int, limit: int) -> Sequence[Puller]:
         """See the port."""
         statement = _PULLERS_OF_SUBJECT if account_id is None else _PULLERS_OF_ACCOUNT
         who: dict[str, object] = {"subject": subject} if account_id is None else {"account": account_id}
-        rows = await self._engine.read(statement, window=window * 1_000_000, limit=limit, **who)
+        rows = await self._engine.scan(statement, window=window * 1_000_000, limit=limit, **who)
         return [Puller(*row) for row in rows]
 
     async def complete_until(self) -> int:
