@@ -14,10 +14,11 @@ from entrepot.database.engine import Engine, Row, Transaction
 from entrepot.database.rights import READABLE_NAMESPACES, READABLE_REPOSITORIES
 from entrepot.hub.search import Candidate, words_of
 
-_PUBLIC, _INTERNAL, _PRIVATE = 0, -1, -2
+_PUBLIC, _INTERNAL, _PRIVATE, _NOWHERE = 0, -1, -2, -3
 _MOST = 200  # matches taken from a place; of more, the most starred are looked for besides
-_SCANNED = 4000  # words looked at for them, of the term that the fewest words begin with
-_STARRED, _MOST_STARRED = 500, 100  # of how many of the most starred repositories, and how many matches
+_SCANNED, _COUNTED = 1000, 500  # words looked at for them, of the term that fewest begin with as far as counted
+_SLOTS = 32  # namespaces looked at together
+_STARRED, _MOST_STARRED = 300, 100  # of how many of the most starred repositories, and how many matches
 _WORDS_MAX = 40  # of a description
 _BATCH = 200  # repositories in a transaction
 
@@ -34,25 +35,31 @@ _MISSING = (
 
 _COLUMNS = "SELECT r.id, r.name, r.visibility, r.description, r.stars, r.namespace_id FROM"
 _RANGE = "w.word >= :low0 AND w.word < :high0"
+# OFFSET 0 changes nothing, but that PostgreSQL looks each row up: else it may read all the words to join them.
 _ALSO = (
     " AND EXISTS (SELECT 1 FROM search_words o WHERE o.repository_id = w.repository_id"
-    " AND o.word >= :low{number} AND o.word < :high{number})"
+    " AND o.word >= :low{number} AND o.word < :high{number} LIMIT 1 OFFSET 0)"
 )
 _WORDS = (
-    f"SELECT w.word, w.repository_id FROM search_words w WHERE w.place = :place AND {_RANGE}"  # noqa: S608
-    f" ORDER BY w.word, w.repository_id LIMIT {_SCANNED}"
+    f"SELECT w.word, w.repository_id FROM search_words w WHERE w.place IN ({{places}}) AND {_RANGE}"  # noqa: S608
+    f" LIMIT {_SCANNED}"
 )
-_COUNT = f"SELECT COUNT(*) FROM ({_WORDS}) w"  # noqa: S608
+# In one place words come in their order, the whole word before longer ones; of several no order is asked for.
+_WORDS_IN_ORDER = _WORDS.replace(" LIMIT", " ORDER BY w.word, w.repository_id LIMIT")
+_COUNT = (
+    f"SELECT COUNT(*) FROM (SELECT 1 FROM search_words w WHERE w.place IN ({{places}}) AND {_RANGE}"  # noqa: S608
+    f" LIMIT {_COUNTED}) w"
+)
 _FOUND = (
-    f"{_COLUMNS} (SELECT w.word, w.repository_id FROM ({_WORDS}) w WHERE 1 = 1{{also}}"  # noqa: S608
-    f" ORDER BY w.word, w.repository_id LIMIT {_MOST}) m JOIN repositories r ON r.id = m.repository_id"
+    f"{_COLUMNS} (SELECT w.repository_id FROM ({{words}}) w WHERE 1 = 1{{also}}"  # noqa: S608
+    f" LIMIT {_MOST}) m JOIN repositories r ON r.id = m.repository_id"
 )
 _FOUND_STARRED = (
     f"{_COLUMNS} (SELECT w.repository_id, w.stars"  # noqa: S608
     " FROM (SELECT id AS repository_id, stars FROM repositories WHERE stars > 0"
     f" ORDER BY stars DESC LIMIT {_STARRED}) w"
-    " WHERE EXISTS (SELECT 1 FROM search_words o WHERE o.repository_id = w.repository_id AND o.place = :place"
-    " AND o.word >= :low0 AND o.word < :high0){also}"
+    " WHERE EXISTS (SELECT 1 FROM search_words o WHERE o.repository_id = w.repository_id AND o.place IN ({places})"
+    " AND o.word >= :low0 AND o.word < :high0 LIMIT 1 OFFSET 0){also}"
     f" ORDER BY w.stars DESC LIMIT {_MOST_STARRED}) m JOIN repositories r ON r.id = m.repository_id"
 )
 _FOUND_GRANTED = (
@@ -99,46 +106,60 @@ class DatabaseSearch:
 
     async def candidates(self, actor: Actor, text: str, terms: Sequence[str]) -> Sequence[Candidate]:
         """See the port."""
-        places = await self._places(actor)
-        found = {}
-        for place in places:
-            for row in await self._in_place(place, terms):
-                if _stands_in(place, row) and _bound(actor, row):
+        found: dict[int, Candidate] = {}
+        groups = await self._places(actor)
+        inside = len(groups) > 1
+        for places in groups:
+            for row in await self._in_places(places, terms):
+                if _stands_in(places, row) and _bound(actor, row):
                     found[row[0]] = Candidate(*row[:5])
-        if _INTERNAL in places and not actor.administrator:
+        if inside and not actor.administrator:
             values = _ranges(terms)
             statement = _FOUND_GRANTED.format(also=_also(terms))
             for row in await self._engine.read(statement, account=actor.account_id, **values):
                 if _bound(actor, row):
                     found[row[0]] = Candidate(*row[:5])
         for row in await self._engine.read(_CALLED, text=text, official=f"library/{text}"):
-            if row[2] == "public" or (row[2] == "internal" and _INTERNAL in places and _bound(actor, row)):
+            if row[2] == "public" or (row[2] == "internal" and inside and _bound(actor, row)):
                 found[row[0]] = Candidate(*row[:5])
         return list(found.values())
 
-    async def _places(self, actor: Actor) -> list[int]:
-        """Where the actor may read everything, as far as the credential is for it."""
+    async def _places(self, actor: Actor) -> list[list[int]]:
+        """Where the actor may read everything, as far as the credential is for it: what is looked at together."""
         if actor.account_id is None or actor.scopes.role < Role.READ:
-            return [_PUBLIC]
+            return [[_PUBLIC]]
         if actor.administrator:
-            return [_PUBLIC, _INTERNAL, _PRIVATE]
+            return [[_PUBLIC], [_INTERNAL], [_PRIVATE]]
         rows = await self._engine.read(READABLE_NAMESPACES, account=actor.account_id)
-        return [_PUBLIC, _INTERNAL, *sorted({actor.account_id, *(row[0] for row in rows)})]
+        mine = sorted({actor.account_id, *(row[0] for row in rows)})
+        return [[_PUBLIC], [_INTERNAL], *(mine[start : start + _SLOTS] for start in range(0, len(mine), _SLOTS))]
 
-    async def _in_place(self, place: int, terms: Sequence[str]) -> list[Row]:
-        """What all terms match in one place, beginning with the term that the fewest words begin with."""
+    async def _in_places(self, places: Sequence[int], terms: Sequence[str]) -> list[Row]:
+        """What all terms match there, beginning with the term that the fewest words begin with."""
+        slots, values = _slots(places)
         counts = {}
         for term in terms if len(terms) > 1 else ():
-            rows = await self._engine.read(_COUNT, place=place, **_ranges([term]))
+            rows = await self._engine.read(_COUNT.format(places=slots), **values, **_ranges([term]))
             counts[term] = rows[0][0]
             if not counts[term]:
                 return []
         ordered = sorted(terms, key=lambda term: (counts.get(term, 0), -len(term)))
-        values = {"place": place, **_ranges(ordered)}
-        rows = await self._engine.read(_FOUND.format(also=_also(ordered)), **values)
-        if len(rows) == _MOST:
-            rows += await self._engine.read(_FOUND_STARRED.format(also=_also(ordered)), **values)
+        values |= _ranges(ordered)
+        words = (_WORDS_IN_ORDER if len(places) == 1 else _WORDS).format(places=slots)
+        rows = await self._engine.read(_FOUND.format(words=words, also=_also(ordered)), **values)
+        if len(rows) == _MOST or counts.get(ordered[0]) == _COUNTED:
+            rows += await self._engine.read(_FOUND_STARRED.format(places=slots, also=_also(ordered)), **values)
         return rows
+
+
+def _slots(places: Sequence[int]) -> tuple[str, dict[str, object]]:
+    """Parameters for some places, always one or _SLOTS, so that there are few statements; the rest is nowhere."""
+    if len(places) == 1:
+        return ":place0", {"place0": places[0]}
+    filled = [*places, *[_NOWHERE] * (_SLOTS - len(places))]
+    return ", ".join(f":place{number}" for number in range(_SLOTS)), {
+        f"place{number}": place for number, place in enumerate(filled)
+    }
 
 
 def _ranges(terms: Sequence[str]) -> dict[str, object]:
@@ -153,14 +174,11 @@ def _also(terms: Sequence[str]) -> str:
     return "".join(_ALSO.format(number=number) for number in range(1, len(terms)))
 
 
-def _stands_in(place: int, row: Row) -> bool:
+def _stands_in(places: Sequence[int], row: Row) -> bool:
     """Whether the repository is still what its place in the index says: a second look at what must not leak."""
     visibility, namespace = row[2], row[5]
-    if place == _PUBLIC:
-        return bool(visibility == "public")
-    if place == _INTERNAL:
-        return bool(visibility == "internal")
-    return place in (_PRIVATE, namespace)
+    place = {"public": _PUBLIC, "internal": _INTERNAL}.get(visibility, namespace)
+    return place in places or (visibility == "private" and _PRIVATE in places)
 
 
 def _bound(actor: Actor, row: Row) -> bool:
