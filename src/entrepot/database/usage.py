@@ -46,13 +46,16 @@ _COMPLETE = (
 _COMPLETE_UNTIL = (
     "SELECT MIN(complete_until) FROM usage_nodes WHERE complete_until > now_us() - CAST(:silent AS bigint)"
 )
-_PRUNE = (
+_PRUNE_HOURS = (
     "DELETE FROM usage_hours WHERE id IN"
-    " (SELECT id FROM usage_hours WHERE hour < now_us() - CAST(:age AS bigint) ORDER BY hour LIMIT :limit)",
-    "DELETE FROM usage_manifests WHERE (repository_id, digest) IN (SELECT u.repository_id, u.digest"
-    " FROM usage_manifests u WHERE u.last_pulled_at < now_us() - CAST(:age AS bigint) AND NOT EXISTS (SELECT 1"
-    " FROM manifests m WHERE m.repository_id = u.repository_id AND m.digest = u.digest) LIMIT :limit)",
+    " (SELECT id FROM usage_hours WHERE hour < now_us() - CAST(:age AS bigint) ORDER BY hour LIMIT :limit)"
 )
+_GONE_MANIFESTS = (
+    "SELECT u.repository_id, u.digest FROM usage_manifests u WHERE u.last_pulled_at < now_us() - CAST(:age AS bigint)"
+    " AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = u.repository_id AND m.digest = u.digest)"
+    " LIMIT :limit"
+)
+_PRUNE_MANIFEST = "DELETE FROM usage_manifests WHERE repository_id = :repository AND digest = :digest"
 _PRUNE_SEGMENTS = "DELETE FROM usage_segments WHERE counted_at < now_us() - CAST(:age AS bigint)"
 _PRUNE_NODES = "DELETE FROM usage_nodes WHERE complete_until < now_us() - CAST(:age AS bigint)"
 
@@ -127,11 +130,16 @@ class DatabaseUsage:
     async def prune(self, age: int, limit: int) -> int:
         """See the port."""
 
+        # Beside the transaction: it may have to look at every manifest that is there and was not pulled for long.
+        gone = await self._engine.scan(_GONE_MANIFESTS, age=age, limit=limit)
+
         async def prune(transaction: Transaction) -> int:
-            counts = [await transaction.run(statement, age=age, limit=limit) for statement in _PRUNE]
+            count = await transaction.run(_PRUNE_HOURS, age=age, limit=limit)
+            for repository, digest in gone:
+                count += await transaction.run(_PRUNE_MANIFEST, repository=repository, digest=digest)
             await transaction.run(_PRUNE_SEGMENTS, age=age)
             await transaction.run(_PRUNE_NODES, age=age)
-            return sum(counts)
+            return count
 
         return await self._engine.write(prune, durable=False)
 

@@ -131,7 +131,8 @@ class PullLog:
 def _new_segment(directory: Path, at: int) -> int:
     """A descriptor of a new segment whose name says that nothing in it is older than `at`.
 
-    It gets its name only when it is locked: otherwise somebody who looks in between takes it for finished.
+    It gets its name only when it is locked: otherwise somebody who looks in between takes it for finished. A kill
+    between the two leaves an empty `.new`, which nobody reads.
     """
     path = directory / f"{at // 1000:012x}-{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
     unnamed = path.with_suffix(".new")
