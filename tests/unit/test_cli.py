@@ -89,12 +89,16 @@ def test_serve_reads_the_file_in_the_working_directory(run: Run, served: list[Se
     assert served[0].log.format == "text"
 
 
-def test_serve_without_open_says_that_there_are_no_accounts_yet(run: Run, served: list[Settings]) -> None:
-    result = run("serve")
-    assert (result.exit_code, result.stdout, served) == (2, "", [])
-    assert result.stderr.count("\n") == 1
-    assert "there are no accounts yet" in result.stderr
-    assert "entrepot serve --open" in result.stderr
+def test_serve_without_open_has_accounts(run: Run, served: list[Settings]) -> None:
+    assert run("serve").exit_code == 7
+    assert not served[0].open
+
+
+def test_a_password_file_closes_what_was_open(run: Run, served: list[Settings]) -> None:
+    result = run("serve", "--open", REGISTRY_AUTH="htpasswd", REGISTRY_AUTH_HTPASSWD_PATH="/auth/htpasswd")
+    assert not served[0].open
+    assert served[0].auth.htpasswd == Path("/auth/htpasswd")
+    assert "open has no effect" in result.stderr
 
 
 def test_serve_open_to_the_network_says_what_to_type(run: Run, served: list[Settings]) -> None:
@@ -105,10 +109,10 @@ def test_serve_open_to_the_network_says_what_to_type(run: Run, served: list[Sett
 
 
 def test_serve_names_registry_variables_without_effect_on_standard_error(run: Run, served: list[Settings]) -> None:
-    result = run("serve", "--open", REGISTRY_AUTH="htpasswd", REGISTRY_LOG_LEVEL="debug")
+    result = run("serve", "--open", REGISTRY_PROXY_TTL="1h", REGISTRY_LOG_LEVEL="debug")
     assert (result.exit_code, result.stdout, len(served)) == (7, "", 1)
     first, second = result.stderr.splitlines()
-    assert first.startswith("entrepot: warning: REGISTRY_AUTH is not supported yet")
+    assert first.startswith("entrepot: warning: REGISTRY_PROXY_TTL is not supported yet")
     assert second.startswith("entrepot: warning: REGISTRY_LOG_LEVEL has no effect")
 
 
@@ -159,6 +163,7 @@ def test_config_show_masks_secrets(run: Run) -> None:
         ENTREPOT_DATABASE__URL="postgresql://entrepot:hunter2@db/entrepot",
         ENTREPOT_STORAGE__S3__ACCESS_KEY_ID="id",
         ENTREPOT_STORAGE__S3__SECRET_ACCESS_KEY="hunter2",
+        ENTREPOT_SECRET_KEY="hunter2" * 5,
     )
     assert "hunter2" not in result.output
     assert "postgresql://entrepot:********@db/entrepot" in result.output

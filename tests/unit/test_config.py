@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from entrepot.config import Address, Settings, find_file, load
+from entrepot.config import Address, ConfigError, Settings, find_file, load
 from entrepot.config.document import document
 from entrepot.config.settings import SETTINGS, value_of
 from tests.support.configuration import from_environment, refused
@@ -132,10 +132,18 @@ storage:
 database: {url: "postgresql://entrepot:pass@db/entrepot"}
 manifests: {missing: accept}
 uploads: {lifetime: 2d, idle_timeout: 1.5}
+secret_key: 0123456789abcdef0123456789abcdef
+accounts: {sign_up: open}
+auth: {htpasswd: "", services: [other.example]}
+limits:
+  pulls: {anonymous: 100, account: unlimited, window: 1h}
+  requests: {address: 1000, account: 2000}
+redis: {url: "redis://cache:6379/1", nodes: 3}
 log: {level: debug, format: text, access: off}
 """)
     loaded = load(file, {}, {})
     settings = loaded.settings
+    assert (settings.limits.pulls.anonymous, settings.limits.pulls.account) == (100, None)
     assert all(origin.startswith(f"file {file}, line ") for origin in loaded.origins.values())
     assert settings.http.public_url == "https://registry.example"
     assert settings.http.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
@@ -144,6 +152,19 @@ log: {level: debug, format: text, access: off}
     assert not settings.storage.delete.enabled
     assert settings.uploads.lifetime == 2 * 86400
     assert settings.uploads.idle_timeout == 1.5
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_docker_hub_is_a_word_for_its_pull_limits(write_file: WriteFile, way: str) -> None:
+    file = write_file("limits: {pulls: docker-hub}\n") if way == "file" else None
+    environment = {} if file else {"ENTREPOT_LIMITS__PULLS": "docker-hub"}
+    pulls = load(file, {**environment, "ENTREPOT_LIMITS__PULLS__ACCOUNT": "500"}, {}).settings.limits.pulls
+    assert (pulls.anonymous, pulls.account, pulls.window) == (100, 500, 6 * 3600)
+
+
+def test_another_word_for_pull_limits_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"limits\.pulls must be a group of keys or the word docker-hub"):
+        load(None, {"ENTREPOT_LIMITS__PULLS": "quay"}, {})
 
 
 def test_what_yaml_1_1_would_turn_into_something_else_stays_as_written(write_file: WriteFile) -> None:
@@ -297,8 +318,6 @@ def test_the_variables_of_registry_2_mean_what_they_meant() -> None:
 @pytest.mark.parametrize(
     ("variable", "words"),
     [
-        ("REGISTRY_AUTH", "not supported yet"),
-        ("REGISTRY_AUTH_HTPASSWD_PATH", "nobody is asked for a password"),
         ("REGISTRY_PROXY_REMOTEURL", "not supported yet"),
         ("REGISTRY_LOG_LEVEL", "no effect"),
     ],

@@ -158,6 +158,7 @@ def test_secrets_appear_neither_in_errors_nor_in_the_settings_as_text() -> None:
             "ENTREPOT_DATABASE__URL": "postgresql://entrepot:hunter2@db/entrepot",
             "ENTREPOT_STORAGE__S3__ACCESS_KEY_ID": "id",
             "ENTREPOT_STORAGE__S3__SECRET_ACCESS_KEY": "hunter2",
+            "ENTREPOT_SECRET_KEY": "hunter2" * 5,
         },
         {},
     )

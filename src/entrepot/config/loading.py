@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +84,9 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     given.update(_from_flags(flags))
     settings: Settings = assemble({path: _read(SETTINGS[path], value) for path, value in given.items()})
     origins = {path: given[path].origin if path in given else "default" for path in SETTINGS}
+    if settings.open and settings.auth.htpasswd is not None:  # the image is open by default
+        warnings.append("open has no effect, as auth.htpasswd is set: whoever comes is asked for a password")
+        settings = replace(settings, open=False)
     for path, problem in contradictions(settings):
         raise ConfigError(f"{path} {problem} ({origins[path]})")
     return Loaded(settings, origins, warnings)

@@ -5,6 +5,7 @@ from entrepot.access.grant import Grant
 from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Transaction
+from entrepot.database.quotas import room_for_blob
 from entrepot.database.repositories import made_repository_id, repository_id
 from entrepot.registry.ports import StoredBlob
 
@@ -21,10 +22,11 @@ _UNLINK = (
     "DELETE FROM links WHERE repository_id = :repository AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
 )
 _LINKED_ANYWHERE = (
-    "SELECT b.id FROM blobs b WHERE b.digest = :digest AND EXISTS (SELECT 1 FROM links l WHERE l.blob_id = b.id)"
+    "SELECT b.id, b.size FROM blobs b WHERE b.digest = :digest"
+    " AND EXISTS (SELECT 1 FROM links l WHERE l.blob_id = b.id)"
 )
 _LINKED_IN = (
-    "SELECT b.id, r.id, r.rights_version FROM repositories r JOIN links l ON l.repository_id = r.id"
+    "SELECT b.id, b.size, r.id, r.rights_version FROM repositories r JOIN links l ON l.repository_id = r.id"
     " JOIN blobs b ON b.id = l.blob_id"
     " WHERE r.name = :source AND b.digest = :digest"
 )
@@ -75,16 +77,18 @@ class DatabaseBlobs:
             blob = await _mountable(transaction, digest, source, grant)
             if blob is None:
                 return False
-            await link(transaction, await made_repository_id(transaction, repository, caller), blob, digest, caller)
+            target = await made_repository_id(transaction, repository, caller)
+            await room_for_blob(transaction, target, *blob)
+            await link(transaction, target, blob[0], digest, caller)
             return True
 
         return await self._engine.write(mount, durable=True)
 
 
-async def _mountable(transaction: Transaction, digest: str, source: str | None, grant: Grant) -> int | None:
-    """The id of a blob that may be linked elsewhere."""
+async def _mountable(transaction: Transaction, digest: str, source: str | None, grant: Grant) -> tuple[int, int] | None:
+    """The id and the size of a blob that may be linked elsewhere."""
     if source is None:
         row = await transaction.one(_LINKED_ANYWHERE, digest=digest) if grant.everything else None
-        return None if row is None else int(row[0])
+        return None if row is None else (row[0], row[1])
     row = await transaction.one(_LINKED_IN, digest=digest, source=source)
-    return int(row[0]) if row is not None and grant.covers(source, row[1], row[2]) else None
+    return (row[0], row[1]) if row is not None and grant.covers(source, row[2], row[3]) else None

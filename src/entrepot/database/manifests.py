@@ -6,6 +6,7 @@ from entrepot.access.caller import Caller
 from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
 from entrepot.database.engine import Conflict, Engine, Transaction
+from entrepot.database.quotas import room
 from entrepot.database.repositories import made_repository_id, repository_id
 from entrepot.registry.ports import NewManifest, Referrer, StoredManifest, StoredRepository
 
@@ -124,6 +125,8 @@ class DatabaseManifests:
                 return missing
             if identity is None:
                 identity = await made_repository_id(transaction, repository, caller)
+            if not await transaction.one(_ID, repository=identity, digest=manifest.digest):
+                await room(transaction, identity, len(manifest.content))
             stored = await _store(transaction, identity, manifest, caller)
             for tag in tags:
                 await _move(transaction, identity, tag, stored, manifest.digest, caller)

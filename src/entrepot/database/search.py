@@ -93,7 +93,7 @@ class DatabaseSearch:
     async def index_missing(self) -> int:
         """Index what was there before there was an index; how many repositories that were. Cheap when none are."""
         after = total = 0
-        while rows := await self._engine.read(_MISSING, after=after, limit=_BATCH):
+        while rows := await self._engine.scan(_MISSING, after=after, limit=_BATCH):
             batch = [row[0] for row in rows]
 
             async def fill(transaction: Transaction, batch: Sequence[int] = batch) -> None:

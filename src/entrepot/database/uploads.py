@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from entrepot.access.caller import Caller
 from entrepot.database.blobs import link
 from entrepot.database.engine import Conflict, Engine, Transaction
+from entrepot.database.quotas import room
 from entrepot.database.repositories import made_repository_id
 from entrepot.registry.ports import Body, Upload
 
@@ -20,7 +21,7 @@ _FIND = (
 _BODIES = "SELECT key, size FROM upload_bodies WHERE upload_id = :id AND position IS NOT NULL ORDER BY position"
 _CLAIM = "INSERT INTO upload_bodies (upload_id, key) SELECT id, :key FROM uploads WHERE id = :id"
 _STEP = (
-    "UPDATE uploads SET size = size + :size, generation = generation + 1, digest = :digest,"
+    "UPDATE uploads SET size = size + :size, generation = generation + 1, digest = :digest, reserved = 0,"
     " expires_at = now_us() + :lifetime WHERE id = :id AND size = :before AND generation = :generation"
 )
 _JOIN = "UPDATE upload_bodies SET position = :position, size = :size WHERE upload_id = :id AND key = :key"
@@ -60,6 +61,13 @@ _EXPIRED = "SELECT id FROM uploads WHERE expires_at <= now_us() ORDER BY expires
 _EXPIRE = "UPDATE uploads SET generation = generation + 1 WHERE id = :id AND expires_at <= now_us()"
 _TRASHED = "SELECT store, key FROM trash LIMIT :limit"
 _FORGET_TRASH = "DELETE FROM trash WHERE store = :store AND key = :key"
+_LIMITED = (
+    "SELECT 1 FROM repositories r JOIN accounts n ON n.id = r.namespace_id JOIN plans p ON p.name = n.plan"
+    " WHERE r.id = :repository AND p.storage IS NOT NULL"
+)
+_RELEASE = "UPDATE uploads SET reserved = 0 WHERE id = :id AND reserved <> 0"
+_RESERVE = "UPDATE uploads SET reserved = :size WHERE id = :id"
+_AHEAD = 16 * 1024 * 1024  # bytes that a body is promised beyond what it has, so that it asks seldom
 _MICROSECONDS = 1_000_000
 
 
@@ -75,10 +83,12 @@ class DatabaseUploads:
         """See the port."""
 
         async def insert(transaction: Transaction) -> None:
+            identity = await made_repository_id(transaction, repository, caller)
+            await room(transaction, identity, 0)
             await transaction.run(
                 _OPEN,
                 id=upload,
-                repository=await made_repository_id(transaction, repository, caller),
+                repository=identity,
                 store=store,
                 algorithm=algorithm,
                 lifetime=lifetime * _MICROSECONDS,
@@ -106,6 +116,21 @@ class DatabaseUploads:
             return await self._engine.write(claim, durable=False)
         except Conflict:
             return False
+
+    async def reserve(self, upload: Upload, size: int) -> int | None:
+        """See the port."""
+        if not await self._engine.read(_LIMITED, repository=upload.repository_id):
+            return None
+
+        async def promise(transaction: Transaction) -> int | None:
+            left = await room(transaction, upload.repository_id, size, upload=upload.id)
+            if left is None:
+                return None
+            promised = min(left, size + _AHEAD)
+            await transaction.run(_RESERVE, id=upload.id, size=promised)
+            return promised
+
+        return await self._engine.write(promise, durable=False)
 
     async def discard_body(self, upload: Upload, key: str) -> None:
         """See the port."""
@@ -221,6 +246,7 @@ class DatabaseUploads:
 async def _discard(transaction: Transaction, upload: Upload, key: str) -> None:
     """A claimed key that becomes nothing; a body that has joined stays in its session."""
     await transaction.run(_FORGET_CLAIM, id=upload.id, key=key)
+    await transaction.run(_RELEASE, id=upload.id)
     await transaction.run(_TRASH_UNUSED, id=upload.id, store=upload.store, key=key)
 
 

@@ -198,6 +198,13 @@ class UploadRows(Protocol):
         """Write down the key of a body before its first byte; False when the session has ended."""
         ...
 
+    async def reserve(self, upload: Upload, size: int) -> int | None:
+        """Promise the session that it may have `size` bytes in all; Denied when its namespace may not store as many.
+
+        Returns how many it may have, a little more than asked for where there is room; None without any limit.
+        """
+        ...
+
     async def discard_body(self, upload: Upload, key: str) -> None:
         """A claimed body that does not join: its key goes to the trash."""
         ...

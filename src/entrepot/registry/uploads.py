@@ -16,6 +16,7 @@ from entrepot.registry.errors import (
     BodyInterrupted,
     BodyLost,
     BodyTimedOut,
+    Denied,
     DigestInvalid,
     SizeInvalid,
     UploadOutOfOrder,
@@ -173,11 +174,25 @@ class Uploads:
         return False
 
     async def _write(self, upload: Upload, body: Incoming, hashes: list[Hash]) -> str:
+        reserved = await self._rows.reserve(upload, upload.offset + (body.length or 0))
         key = new_key(upload.id)
         if not await self._rows.claim_body(upload.id, key):
             raise _unknown(upload.id)
-        await self._store.write(key, body.received(), hashes)
+        chunks = body.received() if reserved is None else self._within(upload, body, reserved)
+        try:
+            await self._store.write(key, chunks, hashes)
+        except Denied:
+            await self._rows.discard_body(upload, key)
+            raise
         return key
+
+    async def _within(self, upload: Upload, body: Incoming, reserved: int) -> AsyncIterator[bytes]:
+        """The chunks as long as there is room for them: a chunked body does not say how long it will be."""
+        async for chunk in body.received():
+            if upload.offset + body.size > reserved:
+                more = await self._rows.reserve(upload, upload.offset + body.size)
+                reserved = reserved if more is None else more
+            yield chunk
 
     async def _join(self, repository: str, upload: Upload, key: str, size: int, running: Hash | None) -> int:
         if size == 0:
