@@ -186,13 +186,15 @@ class Server(Registry):
 
 
 @contextmanager
-def serving(directory: Path, **settings: str) -> Iterator[Server]:
-    """A server with two workers; `settings` are keys with `__` for the dot, as `http__hosts`."""
+def serving(directory: Path, *, accounts: bool = False, **settings: str) -> Iterator[Server]:
+    """A server with two workers, open unless it has `accounts`; `settings` are keys with `__` for the dot."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ENTREPOT_", "REGISTRY_"))}
     environment |= {f"ENTREPOT_{key.upper()}": value for key, value in settings.items()}
     directory.mkdir(parents=True, exist_ok=True)
     data, log = directory / "data", directory / "log"
-    command = [sys.executable, "-m", "entrepot", "serve", "--open", "--workers", "2", "--data-dir", str(data)]
+    command = [sys.executable, "-m", "entrepot", "serve", "--workers", "2", "--data-dir", str(data)]
+    if not accounts:
+        command += ["--open"]
     if "http__listen" not in settings:
         command += ["--listen", "127.0.0.1:0"]
     with log.open("w") as output:

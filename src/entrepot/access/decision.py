@@ -84,7 +84,7 @@ def decide(actor: Actor, action: Action, facts: Facts) -> Decision:
 def role_in(actor: Actor, facts: Facts) -> tuple[Role, str]:
     """The role of the actor in the repository (or, when there is none, in its namespace), and where it comes from."""
     role, reason = _account_role(actor, facts)
-    if actor.anonymous or actor.scopes.role >= Role.OWNER:
+    if actor.anonymous or (actor.scopes.role >= Role.OWNER and actor.scopes.everywhere):
         return role, reason
     public = Role.READ if facts.visibility == "public" else Role.NONE
     if not actor.scopes.covers(facts.repository_id, facts.namespace_id):

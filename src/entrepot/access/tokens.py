@@ -67,8 +67,8 @@ class Verified:
         )
 
     def names(self, name: str) -> bool:
-        """See Grant."""
-        return self.allows(name, "pull")
+        """See Grant: only where there was none already, else whoever kept a token could tell "gone" from "private"."""
+        return self.allows(name, "pull") and self.repositories[name].id == 0
 
     def allows(self, name: str, action: str) -> bool:
         """Whether the token was issued for this action on a repository of this name."""
