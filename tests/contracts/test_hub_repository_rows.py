@@ -327,7 +327,7 @@ async def test_plans_are_made_and_ended_by_administrators(hub: Hub) -> None:
         (NotThere, hub.plans.give(root, "nobody", "pro", HERE)),
         (NotThere, hub.plans.change(root, plan, HERE)),
         (NotThere, hub.plans.delete(root, "startup", HERE)),
-        (Invalid, hub.plans.change(root, Plan("free", -1, None, None), HERE)),
+        (Invalid, hub.plans.change(root, Plan("free", None, None, -2), HERE)),
     ):
         with pytest.raises(HubError) as refusal:
             await attempt

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from entrepot.access.actor import Actor, Role
 from entrepot.access.caller import Caller, caller_of
+from entrepot.access.limits import UNLIMITED
 from entrepot.hub.errors import Forbidden, Invalid, NotThere
 from entrepot.hub.words import check_part_name
 
@@ -15,7 +16,10 @@ _MOST = 2**63 - 1  # of a column
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan; None is without a limit. `storage` in bytes, `pulls` in a window of `limits.pulls.window`."""
+    """A plan; None is without a limit. `storage` in bytes, `pulls` in a window of `limits.pulls.window`.
+
+    `pulls` is None for the limit of the settings, and -1 for none at all.
+    """
 
     name: str
     private_repositories: int | None
@@ -96,5 +100,6 @@ def _administrator(actor: Actor, address: str) -> Caller:
 def _check(plan: Plan) -> None:
     for field in ("private_repositories", "storage", "pulls"):
         value = getattr(plan, field)
-        if value is not None and not 0 <= value <= _MOST:
-            raise Invalid(f"{field} is a number from 0, or null for no limit", field)
+        least = UNLIMITED if field == "pulls" else 0
+        if value is not None and not least <= value <= _MOST:
+            raise Invalid(f"{field} is a number from {least}, or null", field)

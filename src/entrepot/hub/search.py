@@ -7,7 +7,7 @@ from typing import Protocol
 
 from entrepot.access.actor import Actor
 from entrepot.access.names import LIBRARY, namespace_of
-from entrepot.hub.errors import Invalid
+from entrepot.hub.words import text_within
 
 QUERY_MAX = 200  # characters
 TERMS_MAX = 8
@@ -52,8 +52,7 @@ class Search:
 
     async def find(self, actor: Actor, query: str, start: int, limit: int) -> Sequence[Candidate]:
         """Matches number `start` and on, in order: exact names, their beginnings, words, descriptions; by stars."""
-        if len(query) > QUERY_MAX:
-            raise Invalid(f"a query has at most {QUERY_MAX} characters, this one has {len(query)}", "q")
+        text_within(query, QUERY_MAX, "q")
         filters = dict(_FILTER.findall(query))
         text = " ".join(_FILTER.sub(" ", query).split()).lower()
         terms = words_of([text])[:TERMS_MAX]
