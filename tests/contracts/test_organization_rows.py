@@ -8,7 +8,7 @@ import pytest
 from entrepot.access.actor import Actor
 from entrepot.hub.errors import Forbidden, HubError, Invalid, NotThere, Taken
 from entrepot.hub.organizations import Settings
-from tests.support.hub_rows import HERE, Hub, by_token, hub_over
+from tests.support.hub_rows import HERE, NOBODY, Hub, by_token, hub_over
 from tests.support.rows import Database
 
 
@@ -34,6 +34,14 @@ async def test_whoever_makes_an_organization_owns_it(hub: Hub) -> None:
     assert (member.name, member.role) == ("olga", "owner")
     (mine,) = await hub.organizations.mine(owner, "", 10)
     assert (mine.name, mine.full_name, mine.kind, mine.plan) == ("acme", "Acme Ltd.", "organization", "unlimited")
+
+
+async def test_everybody_sees_their_own_organizations_and_administrators_all(hub: Hub) -> None:
+    _, (mia,) = await acme(hub, "mia")
+    root, sam = await hub.person("root", administrator=True), await hub.person("sam")
+    await hub.organizations.create(root, "other", "", HERE)
+    seen = [[each.name for each in await hub.organizations.mine(actor, "", 10)] for actor in (NOBODY, sam, mia, root)]
+    assert seen == [[], [], ["acme"], ["acme", "other"]]
 
 
 async def test_accounts_and_organizations_share_their_names(hub: Hub) -> None:

@@ -120,6 +120,8 @@ class Organizations:
 
     async def mine(self, actor: Actor, after: str, limit: int) -> Sequence[Namespace]:
         """The organizations that the actor is a member of; every one for administrators."""
+        if actor.account_id is None:
+            return []
         return await self._rows.organizations(None if actor.administrator else actor.account_id, after, limit)
 
     async def create(self, actor: Actor, name: str, full_name: str, address: str) -> Namespace:
