@@ -5,14 +5,16 @@ Who asks is put into the request's scope, as the frame of the API does; refusals
 
 import json
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import pytest
 from fastapi import FastAPI
 
 from entrepot.access.actor import Actor
-from entrepot.hub.errors import HubError, NotThere
+from entrepot.access.login import Login
+from entrepot.hub.errors import HubError, Invalid, NotThere
+from entrepot.web.api.frame import Api
 from entrepot.web.api.grants import grant_routes
 from entrepot.web.api.namespaces import namespace_routes
 from entrepot.web.api.organizations import organization_routes
@@ -23,6 +25,8 @@ from entrepot.web.api.shapes import ACTOR, ADDRESS
 from entrepot.web.api.teams import team_routes
 from tests.support.hub_rows import HERE, NOBODY, Hub, hub_over
 from tests.support.rows import Database
+
+NO_LOGIN = cast(Login, None)  # nobody logs in by a header here
 
 
 class Caller:
@@ -238,3 +242,18 @@ async def test_every_operation_is_described_once(caller: Caller) -> None:
 async def test_a_query_that_is_too_long_is_the_hubs_refusal(caller: Caller) -> None:
     with pytest.raises(HubError, match="at most 200"):
         await caller.ask("GET", f"/search?q={'x' * 201}")
+
+
+@pytest.mark.parametrize("target", ["/organizations/%00", "/repositories?after=a%00", "/repositories/olga/%00"])
+async def test_a_nul_in_an_address_is_refused_before_anything_is_looked_up(caller: Caller, target: str) -> None:
+    api = Api([organization_routes(caller.hub.organizations), repository_routes(caller.hub.repositories)], NO_LOGIN)
+    caller.app = api  # type: ignore[assignment]
+    status, content = await caller.send("GET", f"/api/v1{target}")
+    assert (status, json.loads(content)["code"]) == (400, "invalid")
+
+
+@pytest.mark.parametrize("namespace", ["\0", "x" * 300])
+async def test_a_name_that_cannot_be_stored_is_refused_in_a_body_too(caller: Caller, namespace: str) -> None:
+    await caller.ask("POST", "/repositories", 201, name="olga/app")
+    with pytest.raises(Invalid):
+        await caller.ask("POST", "/repositories/olga/app/-/transfer", namespace=namespace)

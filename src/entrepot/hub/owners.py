@@ -7,6 +7,8 @@ from entrepot.access.caller import Caller, caller_of
 from entrepot.access.decision import Action, Decision, Facts, decide, role_in
 from entrepot.access.rights import Rights
 from entrepot.hub.errors import Forbidden, NotThere
+from entrepot.hub.words import text_within
+from entrepot.oci.reference import NAME_MAX
 
 NO_TOKENS = "log in with a password; tokens and robots cannot touch organizations, members, teams or robots"
 
@@ -18,6 +20,7 @@ async def owned(
 
     `by_person`: only with a password. NotThere without such a namespace, Forbidden for who does not own it.
     """
+    text_within(name, NAME_MAX, "namespace")
     role, facts = await rights.namespace(actor, name)
     if facts.namespace_id is None or (organization and facts.namespace_kind != "organization"):
         kind = "organization" if organization else "account or organization"

@@ -83,7 +83,9 @@ class Plans:
 
     async def give(self, actor: Actor, namespace: str, plan: str, address: str) -> None:
         """Set the plan of an account or organization."""
-        await self._rows.set_plan(namespace, plan, _administrator(actor, address))
+        caller = _administrator(actor, address)
+        check_part_name(plan, "plan")
+        await self._rows.set_plan(namespace, plan, caller)
 
 
 def no_plan(name: str) -> NotThere:

@@ -59,6 +59,9 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         limited = _Limited(receive)
+        if b"%00" in scope["raw_path"] or b"%00" in scope["query_string"]:  # PostgreSQL stores none and compares none
+            await problem(400, "invalid", "there is no NUL character in any name")(scope, receive, send)
+            return
         try:
             scope[ACTOR] = await self._actor(scope)
         except AccessError as error:
