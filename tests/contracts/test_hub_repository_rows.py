@@ -277,6 +277,19 @@ async def test_a_second_private_repository_on_free_is_refused_by_the_name_of_the
     await hub.repositories.set_visibility(olga, "olga/open", "private", HERE)
 
 
+async def test_the_name_of_a_private_repository_is_told_to_nobody_who_may_not_read_it(hub: Hub) -> None:
+    olga, mia = await hub.person("olga"), await hub.person("mia")
+    root = await hub.person("root", administrator=True)
+    await hub.organizations.create(olga, "acme", "", HERE)
+    await hub.organizations.change(olga, "acme", Settings(member_role="none"), HERE)
+    await hub.organizations.set_member(olga, "acme", "mia", "member", HERE)
+    await hub.plans.give(root, "acme", "free", HERE)
+    await hub.repository(olga, "acme/secret", "private")
+    with pytest.raises(LimitReached) as refusal:
+        await hub.repositories.create(mia, "acme/other", "private", Description(), HERE)
+    assert refusal.value.message == ("the plan free allows 1 private repository; make one public, or take another plan")
+
+
 async def test_a_private_repository_is_not_transferred_beyond_the_plan(hub: Hub) -> None:
     olga, root = await hub.person("olga"), await hub.person("root", administrator=True)
     await hub.organizations.create(olga, "acme", "", HERE)

@@ -145,7 +145,7 @@ class DatabaseHubRepositories:
             if before == visibility:
                 return
             if visibility == "private":
-                await _check_plan(transaction, namespace)
+                await _check_plan(transaction, namespace, caller)
             await transaction.run(_SHOW, id=identity, visibility=visibility)
             if _OPENNESS[visibility] < _OPENNESS[before]:
                 await transaction.run(_END_RIGHTS, id=identity)
@@ -176,7 +176,7 @@ class DatabaseHubRepositories:
                 raise Taken(f"the name {name!r} is taken: choose another", "name")
             if namespace_id != before:
                 if visibility == "private":
-                    await _check_plan(transaction, namespace_id)
+                    await _check_plan(transaction, namespace_id, caller)
                 await transaction.run(_DROP_GRANTS, id=identity)
             await transaction.run(_RENAME, id=identity, name=name, namespace=namespace_id)
             await transaction.run(_END_RIGHTS, id=identity)
@@ -232,9 +232,9 @@ async def _locked(transaction: Transaction, caller: Caller) -> tuple[int, Row]:
     return caller.basis.repository_id, row
 
 
-async def _check_plan(transaction: Transaction, namespace_id: int) -> None:
+async def _check_plan(transaction: Transaction, namespace_id: int, caller: Caller) -> None:
     """LimitReached when the namespace's plan has no private repository left."""
     try:
-        await check_private(transaction, namespace_id)
+        await check_private(transaction, namespace_id, caller)
     except Denied as denied:
         raise LimitReached(denied.message, "visibility") from None

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from entrepot.access.actor import ANONYMOUS
 from entrepot.access.caller import Caller
+from entrepot.access.decision import Action, decide
 from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Transaction
+from entrepot.database.rights import facts_in
 from entrepot.hub.errors import NotThere, Taken
 from entrepot.hub.plans import Plan, no_plan
 from entrepot.registry.errors import Denied
@@ -39,18 +42,31 @@ _NAMESPACE = (
 _GIVE = "UPDATE accounts SET plan = :plan WHERE id = :id"
 
 
-async def check_private(transaction: Transaction, namespace_id: int) -> None:
-    """Denied, with the name of one in use, when the plan has no private repository left; two at once take turns."""
+async def check_private(transaction: Transaction, namespace_id: int, caller: Caller) -> None:
+    """Denied, with the name of one in use, when the plan has no private repository left; two at once take turns.
+
+    The name is one that the caller may read: others' private repositories are nobody's business even here.
+    """
     await transaction.run(_LOCK, namespace=namespace_id)
     plan = await transaction.one(_ALLOWED, namespace=namespace_id)
     if plan is None or plan[1] is None:
         return
-    used = await transaction.all(_IN_USE, namespace=namespace_id, limit=plan[1])
-    if len(used) >= plan[1]:
-        named = f": {used[0][0]} is in use" if used else ""
-        raise Denied(
-            f"the plan {plan[0]} allows {plan[1]} private repositories{named}; make it public, or take another plan"
-        )
+    used = [row[0] for row in await transaction.all(_IN_USE, namespace=namespace_id, limit=plan[1])]
+    if len(used) < plan[1]:
+        return
+    allowed = "1 private repository" if plan[1] == 1 else f"{plan[1]} private repositories"
+    told = await _readable(transaction, used, caller)
+    named = f", and {told} is one that is in use: make it public" if told else ""
+    raise Denied(f"the plan {plan[0]} allows {allowed}{named or '; make one public'}, or take another plan")
+
+
+async def _readable(transaction: Transaction, names: Sequence[str], caller: Caller) -> str | None:
+    """The first of these repositories that the caller may read."""
+    actor = caller.actor or ANONYMOUS
+    for name in names:
+        if decide(actor, Action.PULL, await facts_in(transaction, actor.account_id, name)).allowed:
+            return name
+    return None
 
 
 class DatabasePlans:
