@@ -4,7 +4,11 @@ import logging
 import sys
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import Processor
+
+# Without the values of local variables: some are passwords and tokens.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 
 
 def configure_logs(level: str, *, as_json: bool) -> None:
@@ -13,7 +17,7 @@ def configure_logs(level: str, *, as_json: bool) -> None:
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        structlog.processors.dict_tracebacks if as_json else structlog.processors.ExceptionRenderer(),
+        _TRACEBACKS if as_json else structlog.processors.ExceptionRenderer(),
     ]
     last: Processor = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(

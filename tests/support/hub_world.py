@@ -81,13 +81,14 @@ class Visitor(Registry):
 
 
 class World:
-    """One server with accounts. Every secret that was ever used here is in `secrets`."""
+    """One server with accounts. Secrets that were used here are in `secrets`, Authorization headers in `headers`."""
 
     def __init__(self, server: Server, make_engine: Callable[[], Engine], root: bytes) -> None:
         """`root`: the secret that the server derives its keys from."""
         self.server = server
         self.root = root
         self.secrets: set[str] = {ADMIN_PASSWORD, root.decode()}
+        self.headers: set[str] = set()
         self._make_engine = make_engine
         self._made = Secrets(derive(self.root, "credentials"))
         self.administrator = Person(self._actor("admin"), ADMIN_PASSWORD)
@@ -279,18 +280,25 @@ class World:
         """An access token for repositories."""
         return self.token(who, *(f"repository:{name}:{actions}" for name in repositories))
 
-    def signed(self, claims: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> str:
-        """A token as this registry would sign it; `header` is added to its own."""
+    def signed(self, claims: Mapping[str, Any]) -> str:
+        """A token as this registry would sign it."""
         key = SigningKeys(self.root).signing
-        return jwt.encode({"alg": "ES256", "kid": str(key.kid), **(header or {})}, dict(claims), key)
+        return jwt.encode({"alg": "ES256", "kid": str(key.kid)}, dict(claims), key)
 
     def expired(self, token: str) -> str:
         """The same token, issued six minutes earlier."""
         claims = claims_of(token)
         return self.signed(claims | {each: claims[each] - 360 for each in ("exp", "nbf", "iat")})
 
+    def logged_secrets(self) -> list[str]:
+        """Which of the secrets that were used here stand in the server's log, as they are or as Basic has them."""
+        log = self.server.log_file.read_text()
+        basic = {header.partition(" ")[2] for header in self.headers}
+        return [secret for secret in self.secrets | basic if secret in log]
+
     def visitor(self, headers: Mapping[str, str]) -> Visitor:
         """A client that sends these headers."""
+        self.headers |= {value for name, value in headers.items() if name == "Authorization" and len(value) > 20}
         return Visitor(self.server.url, headers)
 
     def by_token(self, who: Person | None, *repositories: str, actions: str = ALL) -> Visitor:
@@ -326,7 +334,9 @@ def serving_world(directory: Path, **settings: str) -> Iterator[World]:
                 return PostgresEngine(url, connections=1)
             return SqliteEngine(layout.database_file(server.data), layout.lock_file(server.data))
 
-        yield World(server, engine, root)
+        world = World(server, engine, root)
+        yield world
+    assert not world.logged_secrets()
 
 
 def basic(user: str, secret: str) -> dict[str, str]:

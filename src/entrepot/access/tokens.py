@@ -29,7 +29,6 @@ AUDIENCE = "entrepot"
 _EARLY = 60  # seconds before its issue that a token holds: clocks differ (protocol.md §6.29)
 _LARGEST = 16 * 1024  # characters
 _REMEMBERED = 20_000  # verified tokens a worker keeps
-_OVERLAP = 2  # versions of the signing key that are accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Verified:
 
 
 class SigningKeys:
-    """The keys that sign tokens, by version: one signs, the newest two are accepted and published."""
+    """The keys that sign tokens, by version: one signs; it, the one before and those to come are accepted."""
 
     def __init__(self, root: bytes) -> None:
         self._root = root
@@ -86,8 +85,12 @@ class SigningKeys:
         self.use([1], 1)
 
     def use(self, versions: Sequence[int], signing: int) -> bool:
-        """Accept and publish the newest of these versions, and sign by one; returns whether that is a change."""
-        kept = sorted({*sorted(versions)[-_OVERLAP:], signing})
+        """Sign by one, accept and publish it with those that follow and the one before; returns whether that changes.
+
+        The one before still has tokens out when a next one is made early.
+        """
+        ordered = sorted({*versions, signing})
+        kept = ordered[max(0, ordered.index(signing) - 1) :]
         before = [*self._keys]
         self._keys = {version: self._keys.get(version) or self._key(version) for version in kept}
         self._by_id = {str(key.kid): key for key in self._keys.values()}

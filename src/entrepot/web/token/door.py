@@ -102,7 +102,7 @@ class TokenDoor:
         return _answer(issued, refresh, with_scope=True)
 
     async def _offline(self, actor: Actor, client: str, service: str, address: str) -> str | None:
-        if actor.anonymous:
+        if actor.anonymous or actor.credential_kind == "refresh":  # one of another would outlive what obtained that
             return None
         return await self._refresh.obtain(actor, client[:_CLIENT] or "unnamed", service[:_CLIENT], address)
 

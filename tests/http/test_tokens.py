@@ -1,0 +1,407 @@
+"""`/token` and what it issues: who gets which token, what a token must be to be taken, and how long it is."""
+
+import base64
+import hmac
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet
+
+from entrepot.access.actor import Role, Scopes
+from entrepot.access.caller import Caller
+from entrepot.access.keys import signing_key
+from entrepot.access.tokens import SigningKeys
+from entrepot.database.keys import DatabaseSigningKeys
+from tests.support.hub_rows import Hub
+from tests.support.hub_world import ALL, Person, World, basic, bearer, claims_of, serving_world
+from tests.support.wire import Answer
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+OWN_KEY = ec.generate_private_key(ec.SECP256R1())
+CHALLENGED = 'error="invalid_token"'
+Forge = Callable[[World, str], str]
+
+
+@pytest.fixture(scope="module")
+def owner(world: World) -> Person:
+    """Somebody who owns repositories."""
+    return world.person("olga")
+
+
+@pytest.fixture(scope="module")
+def private(world: World, owner: Person) -> str:
+    """A private repository of the owner, with an image."""
+    name = world.repository(owner, f"{owner.name}/private", "private")
+    world.by_basic(owner).push_image(name, "v1")
+    return name
+
+
+@pytest.fixture(scope="module")
+def public(world: World, owner: Person) -> str:
+    """A public one."""
+    return world.repository(owner, f"{owner.name}/public")
+
+
+def part(value: object) -> str:
+    """A part of a token."""
+    content = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def sign(header: object, claims: object, key: ec.EllipticCurvePrivateKey) -> str:
+    """ES256 by hand (RFC 7518 §3.4), whatever the header says."""
+    text = f"{part(header)}.{part(claims)}"
+    r, s = decode_dss_signature(key.sign(text.encode(), ec.ECDSA(SHA256())))
+    return f"{text}.{part(r.to_bytes(32) + s.to_bytes(32))}"
+
+
+def own_header(world: World) -> dict[str, Any]:
+    """As this registry writes it."""
+    return {"alg": "ES256", "kid": str(SigningKeys(world.root).signing.kid), "typ": "JWT"}
+
+
+def claiming(**claims: object) -> Forge:
+    """Signed by our key, with other claims; None leaves one out."""
+
+    def forge(world: World, token: str) -> str:
+        merged = {key: value for key, value in (claims_of(token) | claims).items() if value is not None}
+        return sign(own_header(world), merged, signing_key(world.root, 1))
+
+    return forge
+
+
+def headed(**header: object) -> Forge:
+    """Signed by our key, with another header."""
+
+    def forge(world: World, token: str) -> str:
+        return sign(own_header(world) | header, claims_of(token), signing_key(world.root, 1))
+
+    return forge
+
+
+def by_own_key(**header: object) -> Forge:
+    """Signed by a key that anybody can make, under the id of ours or as the header says."""
+
+    def forge(world: World, token: str) -> str:
+        return sign(own_header(world) | header, claims_of(token), OWN_KEY)
+
+    return forge
+
+
+def unsigned(world: World, token: str) -> str:
+    """`alg: none` (RFC 8725 §2.1)."""
+    return f"{part({'alg': 'none', 'typ': 'JWT'})}.{token.split('.')[1]}."
+
+
+def by_the_public_key(world: World, token: str) -> str:
+    """HS256 with what everybody can read as its secret (RFC 8725 §2.1)."""
+    key = signing_key(world.root, 1).public_key()
+    secret = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    text = f"{part(own_header(world) | {'alg': 'HS256'})}.{token.split('.')[1]}"
+    return f"{text}.{part(hmac.digest(secret, text.encode(), sha256))}"
+
+
+def of_another_registry(world: World, token: str) -> str:
+    """Of the same make, with another root secret."""
+    root = b"another root secret, as long as!"
+    return sign(own_header(world) | {"kid": str(SigningKeys(root).signing.kid)}, claims_of(token), signing_key(root, 1))
+
+
+def tampered(change: Callable[[bytes], bytes]) -> Forge:
+    """Other claims under the old signature."""
+
+    def forge(_: World, token: str) -> str:
+        head, claims, signature = token.split(".")
+        return f"{head}.{part(change(base64.urlsafe_b64decode(claims + '=' * (-len(claims) % 4))))}.{signature}"
+
+    return forge
+
+
+JWK = ECKey.import_key(OWN_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)).as_dict()
+NOW = int(time.time())
+FORGERIES: dict[str, Forge] = {
+    "unsigned": unsigned,
+    "unsigned, and it says so in capitals": lambda w, t: unsigned(w, t).replace(part("none"), part("NONE")),
+    "by the public key as a shared secret": by_the_public_key,
+    "by another key": by_own_key(),
+    "by an unknown key": by_own_key(kid="mine"),
+    "by a key without an id": by_own_key(kid=None),
+    "by a key that it brings": by_own_key(kid="mine", jwk=JWK),
+    "by a certificate that it brings": by_own_key(kid="mine", x5c=["AAAA"]),
+    "by a key that is elsewhere": by_own_key(kid="mine", jku="http://127.0.0.1/keys", x5u="http://127.0.0.1/chain"),
+    "with an extension that must be understood": headed(crit=["exp2"], exp2=1),
+    "with a payload that is not encoded": headed(crit=["b64"], b64=False),
+    "of another algorithm": headed(alg="RS256"),
+    "of no algorithm": headed(alg=None),
+    "of another registry": of_another_registry,
+    "of another issuer": claiming(iss="https://elsewhere.example"),
+    "for another audience": claiming(aud="relying.example"),
+    "for several audiences": claiming(aud=["relying.example", "other.example"]),
+    "for no audience": claiming(aud=None),
+    "expired": claiming(exp=NOW - 1),
+    "without an end": claiming(exp=None),
+    "with an end that is text": claiming(exp="9999999999"),
+    "of the future": claiming(nbf=NOW + 3600, exp=NOW + 7200),
+    "without a beginning": claiming(nbf=None),
+    "with a claim twice": tampered(lambda claims: claims[:-1] + b"," + claims[1:]),
+    "with another end": tampered(lambda claims: claims.replace(b'"exp":', b'"exp":9')),
+    "cut": lambda _, token: token[:-7],
+    "without a signature": lambda _, token: token.rpartition(".")[0] + ".",
+    "of two parts": lambda _, token: token.rpartition(".")[0],
+    "of five parts": lambda _, token: f"{token}.{part(b'x')}.{part(b'y')}",
+    "with a header that is a list": lambda _, token: f"{part([1])}.{token.partition('.')[2]}",
+    "with a header that is deep": lambda _, token: f"{part(b'[' * 9000)}.{token.partition('.')[2]}",
+    "no token at all": lambda _, __: "x",
+    "empty": lambda _, __: "",
+    "of other letters": lambda _, token: "é" + token[1:],
+    "too large": claiming(pad="x" * 20_000),
+}
+
+
+def test_a_token_that_is_ours_is_taken_however_it_was_signed(world: World, owner: Person, private: str) -> None:
+    token = world.token_for(owner, private)
+    for taken in (token, claiming()(world, token), headed(typ="jwt")(world, token)):
+        assert world.server.get(f"/v2/{private}/manifests/v1", bearer(taken)).status == 200
+
+
+@pytest.mark.parametrize("kind", FORGERIES)
+def test_a_token_that_is_not_ours_is_refused_everywhere(
+    world: World, owner: Person, private: str, public: str, kind: str
+) -> None:
+    forged = FORGERIES[kind](world, world.token(owner, f"repository:{private}:{ALL}", f"repository:{public}:{ALL}"))
+    for method, target in (
+        ("GET", "/v2/"),
+        ("GET", "/v2/_catalog"),
+        ("GET", f"/v2/{private}/manifests/v1"),
+        ("HEAD", f"/v2/{private}/manifests/v1"),
+        ("POST", f"/v2/{private}/blobs/uploads/"),
+        ("POST", f"/v2/{public}/blobs/uploads/"),
+    ):
+        body = b"" if method == "POST" else None
+        answer = world.server.request(method, target, [("Authorization", f"Bearer {forged}")], body)
+        assert answer.status == 401, (method, target)
+        assert CHALLENGED in answer["www-authenticate"]
+
+
+def test_a_token_of_100_kilobytes_is_refused_before_it_is_looked_at(world: World, private: str) -> None:
+    answer = world.server.get(f"/v2/{private}/manifests/v1", bearer("x" * 100_000))
+    assert answer.status in (401, 431)
+
+
+def test_an_answer_says_how_long_the_token_holds_and_is_not_to_be_stored(world: World, owner: Person) -> None:
+    answer = world.ask_token(owner)
+    told, claims = answer.json(), claims_of(answer.json()["token"])
+    assert answer["cache-control"] == "no-store"
+    assert told["access_token"] == told["token"]
+    assert told["expires_in"] == claims["exp"] - claims["iat"] == 300
+    issued = datetime.strptime(told["issued_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert int(issued.timestamp()) == claims["iat"]
+    assert claims["sub"] == owner.name
+    assert set(told) == {"token", "access_token", "expires_in", "issued_at"}
+
+
+def test_published_keys_verify_tokens(world: World, owner: Person) -> None:
+    keys = KeySet.import_key_set(world.server.get("/token/jwks.json").json())
+    token = world.token(owner)
+    assert jwt.decode(token, keys, algorithms=["ES256"]).claims == claims_of(token)
+    assert b'"d"' not in world.server.get("/token/jwks.json").body
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_several_scopes_come_in_both_encodings_and_are_merged(
+    world: World, owner: Person, private: str, public: str, one_by_one: bool
+) -> None:
+    scopes = [f"repository:{private}:pull", f"repository:{public}:pull", f"repository:{private}:push,pull"]
+    token = world.token(owner, *scopes) if one_by_one else world.token(owner, " ".join(scopes))
+    assert access(token) == {private: ["pull", "push"], public: ["pull"]}
+
+
+def test_what_cannot_be_read_or_is_not_known_is_dropped_without_an_error(
+    world: World, owner: Person, private: str
+) -> None:
+    odd = ("", "repository", f"repository:{private}", f"repository:{private}:fly", f"image:{private}:pull", "::",
+           "repository:UPPER/Case:pull", 'repository:a"b:pull', "registry:catalog:fly")  # fmt: skip
+    assert access(world.token(owner, *odd, f"repository:{private}:pull,fly")) == {private: ["pull"]}
+
+
+def test_a_star_is_everything_that_the_caller_may(world: World, owner: Person, public: str) -> None:
+    assert access(world.token(owner, f"repository:{public}:*")) == {public: ["delete", "pull", "push"]}
+    assert access(world.token(None, f"repository:{public}:*")) == {public: ["pull"]}
+
+
+def test_what_is_not_allowed_is_left_out_of_the_token(world: World, owner: Person, private: str, public: str) -> None:
+    stranger, both = world.person("sam"), [f"repository:{private}:{ALL}", f"repository:{public}:{ALL}"]
+    assert access(world.token(stranger, *both)) == {public: ["pull"]}
+    world.grant(owner, private, stranger.name, "read")
+    assert access(world.token(stranger, *both)) == {public: ["pull"], private: ["pull"]}
+    reading = world.personal_token(owner, Scopes(Role.READ))
+    assert access(world.token(reading, *both)) == {public: ["pull"], private: ["pull"]}
+
+
+@pytest.mark.parametrize("headers", [{}, basic("", "")])
+def test_without_a_name_the_token_is_anonymous(
+    world: World, private: str, public: str, headers: dict[str, str]
+) -> None:
+    scope = urlencode([("scope", f"repository:{name}:pull") for name in (private, public)])
+    answer = world.server.get(f"/token?offline_token=true&{scope}", headers)
+    token = answer.json()["token"]
+    assert "refresh_token" not in answer.json()
+    assert access(token) == {public: ["pull"]}
+    assert claims_of(token)["sub"] == ""
+
+
+def test_a_relying_service_gets_an_audience_of_its_own_and_no_way_in_here(
+    world: World, owner: Person, private: str
+) -> None:
+    scope = {"service": "relying.example", "scope": f"repository:{private}:pull registry:catalog:*"}
+    for who, catalog in ((owner, False), (world.administrator, True)):
+        token = world.server.get(f"/token?{urlencode(scope)}", who.basic).json()["token"]
+        claims = claims_of(token)
+        assert claims["aud"] == "relying.example"
+        assert any(each["type"] == "registry" for each in claims["access"]) == catalog
+        assert world.server.get(f"/v2/{private}/manifests/v1", bearer(token)).status == 401
+
+
+@pytest.mark.parametrize("value", ["!!", "bm9jb2xvbg==", "/w=="])
+def test_basic_that_cannot_be_read_is_a_bad_request(world: World, value: str) -> None:
+    for target in ("/token?service=x", "/v2/"):
+        assert world.server.get(target, {"Authorization": f"Basic {value}"}).status == 400
+
+
+def test_a_form_gets_the_same_by_post(world: World, owner: Person, private: str) -> None:
+    answer = post(world, grant_type="password", username=owner.name, password=owner.secret, service="x", client_id="c",
+                  scope=f"repository:{private}:pull,push")  # fmt: skip
+    told = answer.json()
+    assert told["scope"] == f"repository:{private}:pull,push"
+    assert (told["token_type"], told["expires_in"]) == ("Bearer", 300)
+    assert "refresh_token" not in told
+    assert world.server.get(f"/v2/{private}/manifests/v1", bearer(told["access_token"])).status == 200
+
+
+def test_a_refresh_token_is_the_same_each_time_and_gets_tokens(world: World, owner: Person, private: str) -> None:
+    first, second = (offline(world, owner, "docker") for _ in range(2))
+    assert first == second
+    assert first != offline(world, owner, "another client")
+    query = urlencode({"service": "here", "offline_token": "true", "client_id": "docker"})
+    assert world.server.get(f"/token?{query}", owner.basic).json()["refresh_token"]
+    told = refreshed(world, first, f"repository:{private}:{ALL}").json()
+    assert told["refresh_token"] == first
+    assert access(told["access_token"]) == {private: ["delete", "pull", "push"]}
+
+
+def test_a_refresh_token_is_never_wider_than_what_obtained_it(world: World, owner: Person, private: str) -> None:
+    reading = world.personal_token(owner, Scopes(Role.READ))
+    refresh = offline(world, reading, "docker")
+    token = refreshed(world, refresh, f"repository:{private}:{ALL}").json()["access_token"]
+    assert access(token) == {private: ["pull"]}
+
+
+@pytest.mark.parametrize("generations", [1, 2, 3, 4])
+def test_a_refresh_token_ends_with_what_obtained_it_whatever_lies_between(
+    world: World, owner: Person, generations: int
+) -> None:
+    token = world.personal_token(owner)
+    held = token.secret
+    for number in range(generations):
+        again = post(world, grant_type="password", username=owner.name, password=held, service="x",
+                     client_id=f"client {number}", access_type="offline")  # fmt: skip
+        held = again.json().get("refresh_token", held)
+    assert refreshed(world, held).status == 200
+    world.revoke(token)
+    assert refreshed(world, held).status == 401
+
+
+def test_a_refresh_token_ends_when_the_personal_token_expires(world: World, owner: Person) -> None:
+    token = world.personal_token(owner, expires_at=(NOW + 3600) * 1_000_000)
+    refresh = offline(world, token, "docker")
+    assert refreshed(world, refresh).status == 200
+    world.execute("UPDATE credentials SET expires_at = now_us() WHERE id = :id", id=token.actor.credential_id)
+    assert refreshed(world, refresh).status == 401
+
+
+def test_a_refresh_token_ends_with_the_account(world: World) -> None:
+    leaver = world.person("dora")
+    refresh = offline(world, leaver, "docker")
+    assert refreshed(world, refresh).status == 200
+    world.disable(leaver)
+    assert refreshed(world, refresh).status == 401
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        ({}, "unsupported_grant_type"),
+        ({"grant_type": "client_credentials"}, "unsupported_grant_type"),
+        ({"grant_type": "authorization_code", "code": "x"}, "unsupported_grant_type"),
+    ],
+)
+def test_another_grant_is_refused_as_oauth_does(world: World, form: dict[str, str], error: str) -> None:
+    answer = post(world, **form)
+    assert answer.status == 400
+    assert answer.json()["error"] == error
+
+
+def test_a_form_that_is_none_or_too_large_is_a_bad_request(world: World) -> None:
+    for headers, body in (({}, b"grant_type=password"), (FORM, b"\xff=%ff"), (FORM, b"a" * 70_000)):
+        assert world.server.request("POST", "/token", headers, body).status in (400, 413)
+
+
+def test_nothing_else_can_be_done_at_the_token_endpoint(world: World) -> None:
+    for method in ("PUT", "DELETE", "PATCH"):
+        answer = world.server.request(method, "/token", body=b"")
+        assert answer.status == 405
+        assert answer["allow"] == "GET, POST"
+
+
+def test_a_new_key_signs_on_every_worker_and_old_tokens_hold(tmp_path: Path) -> None:
+    async def rotate(hub: Hub) -> None:
+        await DatabaseSigningKeys(hub.engine).rotate(Caller())
+
+    with serving_world(tmp_path) as before:
+        old = before.token(before.administrator, "repository:library/x:pull")
+        before.do(rotate)
+        before.execute("UPDATE signing_keys SET created_at = created_at - 700000000")  # it is published for ten minutes
+    with serving_world(tmp_path) as after:
+        new = after.token(after.administrator, "repository:library/x:pull")
+        kinds = [json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "==")) for token in (old, new)]
+        assert kinds[0]["kid"] != kinds[1]["kid"]
+        assert {key["kid"] for key in after.server.get("/token/jwks.json").json()["keys"]} == {k["kid"] for k in kinds}
+        for token in (old, new) * 8:  # a connection each: both workers are asked
+            assert after.server.get("/v2/", bearer(token)).status == 200
+
+
+def access(token: str) -> dict[str, list[str]]:
+    """What a token allows, by repository."""
+    return {each["name"]: each["actions"] for each in claims_of(token)["access"] if each["type"] == "repository"}
+
+
+def post(world: World, **form: str) -> Answer:
+    """POST /token."""
+    answer = world.server.request("POST", "/token", FORM, urlencode(form).encode())
+    if answer.status == 200:
+        world.secrets |= {answer.json()[key] for key in ("access_token", "refresh_token") if key in answer.json()}
+    return answer
+
+
+def offline(world: World, who: Person, client: str) -> str:
+    """The refresh token of somebody's credential for a client."""
+    answer = post(world, grant_type="password", username=who.name, password=who.secret, service="x", client_id=client,
+                  access_type="offline")  # fmt: skip
+    return str(answer.json()["refresh_token"])
+
+
+def refreshed(world: World, refresh: str, scope: str = "") -> Answer:
+    """What a refresh token gets."""
+    return post(world, grant_type="refresh_token", refresh_token=refresh, service="x", client_id="docker", scope=scope)
