@@ -3,6 +3,8 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import structlog
+
 from entrepot.access.credentials import Secrets
 from entrepot.access.htpasswd import Htpasswd
 from entrepot.access.htpasswd_logins import HtpasswdLogins
@@ -13,13 +15,14 @@ from entrepot.access.login import Login
 from entrepot.access.login_rows import LoginRows
 from entrepot.access.notebook import Notebook
 from entrepot.access.passwords import Passwords
-from entrepot.access.pulls import PullLimit, Spent
+from entrepot.access.pulls import PullCounter
 from entrepot.access.refresh import RefreshTokens
 from entrepot.access.rights import Rights
 from entrepot.access.throttling import Throttling
 from entrepot.access.tokens import SigningKeys, Tokens
 from entrepot.assembly import Entrance
 from entrepot.config import Settings
+from entrepot.counters.mapped import MappedCounter
 from entrepot.database.engine import Engine
 from entrepot.database.keys import DatabaseSigningKeys
 from entrepot.database.limits import DatabasePlanLimits
@@ -33,6 +36,7 @@ from entrepot.hub.search import Search
 from entrepot.jobs.runner import Job
 from entrepot.jobs.usage import PullCounting
 from entrepot.preparation import root_secret
+from entrepot.storage import layout
 from entrepot.storage.pull_events import PullLog, SegmentFiles
 from entrepot.web.app import Door
 from entrepot.web.guard import Guard
@@ -42,6 +46,7 @@ from entrepot.web.v1 import SearchDoor
 from entrepot.web.v2.accounts_gate import AccountsGate
 from entrepot.web.v2.pulls import PullDesk
 
+_log = structlog.get_logger()
 _NOTES_SECONDS = 5
 _KEYS_SECONDS = 60
 _PRUNE_SECONDS = 300
@@ -71,7 +76,7 @@ async def with_accounts(
     login = Login(_login_rows(settings, logins), made, Passwords(), throttling, notebook)
     pulls = settings.limits.pulls
     limits = Limits(pulls.anonymous, pulls.account, pulls.window, DatabasePlanLimits(engine))
-    counter = Uncounted()
+    counter = _pull_counter(settings, stack)
     events = PullLog(settings.data_dir)
     stack.push_async_callback(events.close)
     keeping = asyncio.create_task(events.keep())
@@ -113,13 +118,17 @@ async def with_accounts(
 def _login_rows(settings: Settings, logins: DatabaseLogins) -> LoginRows:
     if settings.auth.htpasswd is None:
         return logins
-    return HtpasswdLogins(Htpasswd(settings.auth.htpasswd), logins, logins)
+    return HtpasswdLogins(Htpasswd(settings.auth.htpasswd), logins, logins, _log.warning)
 
 
-class Uncounted:
-    """Stands in until the counters are there."""
+def _pull_counter(settings: Settings, stack: AsyncExitStack) -> PullCounter:
+    """Of this node alone, or of all nodes by Redis."""
+    mapped = MappedCounter(layout.pull_counts_file(settings.data_dir))
+    stack.callback(mapped.close)
+    if not settings.redis.url:
+        return mapped
+    from entrepot.counters.redis import RedisCounter
 
-    async def spend(self, subject: str, limit: PullLimit) -> Spent:
-        return Spent(True, limit.limit, 0)
-
-    look = spend
+    counter = RedisCounter(settings.redis.url, mapped, settings.redis.nodes)
+    stack.push_async_callback(counter.close)
+    return counter

@@ -4,15 +4,12 @@ The file has names and hashes; an account's row is made when its name first prov
 grants, tokens and the audit have an id to refer to.
 """
 
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Protocol
 
-import structlog
-
 from entrepot.access.htpasswd import Htpasswd
 from entrepot.access.login_rows import LoginRows, StoredCredential, StoredIdentity
-
-_log = structlog.get_logger()
 
 
 class FileAccounts(Protocol):
@@ -30,7 +27,11 @@ class FileAccounts(Protocol):
 class HtpasswdLogins:
     """The port LoginRows, over a file and the credentials of the database."""
 
-    def __init__(self, file: Htpasswd, accounts: FileAccounts, credentials: LoginRows) -> None:
+    def __init__(
+        self, file: Htpasswd, accounts: FileAccounts, credentials: LoginRows, warn: Callable[[str], None]
+    ) -> None:
+        """`warn` is told when the file can no longer be used."""
+        self._warn = warn
         self._file = file
         self._accounts = accounts
         self._credentials = credentials
@@ -71,5 +72,5 @@ class HtpasswdLogins:
     def _tell(self) -> None:
         error = "" if self._file.error is None else str(self._file.error)
         if error and error != self._told:
-            _log.warning("the htpasswd file cannot be used, what it was before stands", error=error)
+            self._warn(f"the htpasswd file cannot be used, what it was before stands: {error}")
         self._told = error

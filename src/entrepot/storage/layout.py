@@ -5,6 +5,7 @@ On a filesystem, under the data directory:
     DATA/
     ├── entrepot.db          rows (SQLite), with -wal and -shm beside it
     ├── entrepot.lock        held around each write transaction
+    ├── pulls.counts         pulls within their window, shared by the workers; with .lock beside it
     ├── secret               what all keys are derived from (0600), with accounts and unless secret_key is set
     ├── store                whose bytes these are, as the database knows it
     ├── pulls/               pull events that are not counted yet (pull_events.py)
@@ -66,6 +67,11 @@ def absent_object_path(prefix: str) -> str:
 def database_file(data: Path) -> Path:
     """SQLite's file."""
     return data / "entrepot.db"
+
+
+def pull_counts_file(data: Path) -> Path:
+    """Where a node's workers count pulls together."""
+    return data / "pulls.counts"
 
 
 def secret_file(data: Path) -> Path:

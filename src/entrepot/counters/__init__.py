@@ -1,0 +1,1 @@
+"""Numbers that workers and nodes share: pulls within a moving window."""
