@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 from entrepot.access.actor import ANONYMOUS, Actor, Role, Scopes
-from entrepot.access.caller import Caller
 from entrepot.access.credentials import Secrets
 from entrepot.access.decision import Action
 from entrepot.access.rights import Rights
@@ -94,10 +93,4 @@ def by_token(actor: Actor, role: Role = Role.ADMIN, *, repositories: frozenset[i
     return replace(actor, credential_id=1, credential_kind="personal", scopes=scopes)
 
 
-async def nobody_named(hub: Hub, name: str) -> bool:
-    """Whether no account has this name."""
-    return not await hub.engine.read("SELECT 1 FROM accounts WHERE name = :name", name=name)
-
-
 NOBODY = ANONYMOUS
-SOMEWHERE = Caller(address=HERE)
