@@ -33,6 +33,7 @@ from entrepot.database.search import DatabaseSearch
 from entrepot.database.throttles import DatabaseThrottles
 from entrepot.database.usage import DatabaseUsage
 from entrepot.hub.search import Search
+from entrepot.hub_api import make_api
 from entrepot.jobs.runner import Job
 from entrepot.jobs.usage import PullCounting
 from entrepot.preparation import root_secret
@@ -111,8 +112,10 @@ async def with_accounts(
         Job("forget old usage", _PRUNE_SECONDS, counting.prune),
         Job("index for the search", _COUNT_SECONDS, search_rows.index_missing),
     ]
-    doors: list[Door] = [token_door, SearchDoor(Search(search_rows), login, tokens)]
-    return Entrance(gate, PullDesk(counter, events), doors), jobs
+    search = Search(search_rows)
+    doors: list[Door] = [token_door, SearchDoor(search, login, tokens)]
+    api = make_api(engine, root, rights, made, login, search)
+    return Entrance(gate, PullDesk(counter, events), doors, api), jobs
 
 
 def _login_rows(settings: Settings, logins: DatabaseLogins) -> LoginRows:

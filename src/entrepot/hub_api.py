@@ -1,0 +1,57 @@
+"""Puts the API together: one use-case and one module of routes a resource."""
+
+import hmac
+from collections.abc import Callable
+from hashlib import sha256
+
+from entrepot.access.credentials import Secrets
+from entrepot.access.keys import derive
+from entrepot.access.login import Login
+from entrepot.access.rights import Rights
+from entrepot.database.engine import Engine
+from entrepot.database.grants import DatabaseGrants
+from entrepot.database.hub_repositories import DatabaseHubRepositories
+from entrepot.database.organizations import DatabaseOrganizations
+from entrepot.database.plans import DatabasePlans
+from entrepot.database.robots import DatabaseRobots
+from entrepot.database.teams import DatabaseTeams
+from entrepot.hub.grants import Grants
+from entrepot.hub.organizations import Organizations
+from entrepot.hub.plans import Plans
+from entrepot.hub.repositories import Repositories
+from entrepot.hub.robots import Robots
+from entrepot.hub.search import Search
+from entrepot.hub.teams import Teams
+from entrepot.web.api.frame import Api
+from entrepot.web.api.grants import grant_routes
+from entrepot.web.api.namespaces import namespace_routes
+from entrepot.web.api.organizations import organization_routes
+from entrepot.web.api.plans import plan_routes
+from entrepot.web.api.repositories import repository_routes, search_routes
+from entrepot.web.api.robots import robot_routes
+from entrepot.web.api.teams import team_routes
+
+
+def make_api(engine: Engine, root: bytes, rights: Rights, secrets: Secrets, login: Login, search: Search) -> Api:
+    """The API of a worker; `root` is the root secret."""
+    organizations = Organizations(DatabaseOrganizations(engine), rights, retired_name_key(root))
+    plans = Plans(DatabasePlans(engine))
+    return Api(
+        [
+            organization_routes(organizations),
+            team_routes(Teams(DatabaseTeams(engine), rights)),
+            robot_routes(Robots(DatabaseRobots(engine), rights, secrets)),
+            grant_routes(Grants(DatabaseGrants(engine), rights)),
+            repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
+            search_routes(search),
+            plan_routes(plans),
+            namespace_routes(organizations, plans),
+        ],
+        login,
+    )
+
+
+def retired_name_key(root: bytes) -> Callable[[str], str]:
+    """How the name of a deleted account is kept, so that nobody gets it again and nobody can read it."""
+    key = derive(root, "retired names")
+    return lambda name: hmac.new(key, name.encode(), sha256).hexdigest()
