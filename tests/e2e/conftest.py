@@ -9,7 +9,9 @@ from uuid import uuid4
 import pytest
 
 from tests.support.certificates import Authority, new_authority
+from tests.support.docker_hub import HUB_HOSTS, PRIVATE_ADDRESS, PRIVATE_HOST, resolve, trusted_authority
 from tests.support.engine import start_containerd, start_docker
+from tests.support.hub import Hub, start_hub
 from tests.support.images import Layout
 from tests.support.machine import Machine
 from tests.support.postgres import new_database
@@ -20,10 +22,7 @@ from tests.support.tools import missing_tools
 HERE = Path(__file__).parent
 ALWAYS = ("curl", "nsenter", "openssl")
 NEEDS_ROOT = ("dockerd", "containerd")
-
-PRIVATE_HOST = "registry.mycompany.com"
-PRIVATE_ADDRESS = "10.9.9.1"
-HUB_HOSTS = ("registry-1.docker.io", "auth.docker.io", "index.docker.io")
+ACCOUNTS_HOST = "hub.mycompany.com"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,10 +92,15 @@ def plain_registry(machine: Machine) -> Registry:
 
 
 @pytest.fixture(scope="session")
-def secure_registry(machine: Machine) -> Registry:
+def authority(machine: Machine) -> Authority:
+    """An authority that the machine trusts."""
+    return trusted_authority(machine)
+
+
+@pytest.fixture(scope="session")
+def secure_registry(machine: Machine, authority: Authority) -> Registry:
     """Entrepot with TLS under a name that the machine resolves, its authority trusted by the machine."""
-    authority = _trusted_authority(machine)
-    _resolve(machine, "127.0.0.1", PRIVATE_HOST)
+    resolve(machine, "127.0.0.1", PRIVATE_HOST)
     settings = {"ENTREPOT_HTTP__HOSTS": f'["{PRIVATE_HOST}"]'}
     certificate = authority.certify(PRIVATE_HOST)
     return start_registry(machine, "secure", host=PRIVATE_HOST, certificate=certificate, settings=settings)
@@ -126,6 +130,26 @@ def distributed_registry(machine: Machine, s3_server: str, postgres_server: str)
 def registry(request: pytest.FixtureRequest) -> Registry:
     """Entrepot over plain HTTP, over TLS, and on PostgreSQL and S3."""
     made: Registry = request.getfixturevalue(f"{request.param}_registry")
+    return made
+
+
+@pytest.fixture(scope="session")
+def plain_hub(machine: Machine) -> Hub:
+    """Entrepot with accounts, without TLS on a loopback port."""
+    return start_hub(machine, "plain-hub")
+
+
+@pytest.fixture(scope="session")
+def secure_hub(machine: Machine, authority: Authority) -> Hub:
+    """Entrepot with accounts and TLS, under a name that the machine resolves."""
+    resolve(machine, "127.0.0.1", ACCOUNTS_HOST)
+    return start_hub(machine, "secure-hub", host=ACCOUNTS_HOST, certificate=authority.certify(ACCOUNTS_HOST))
+
+
+@pytest.fixture(params=["plain", "secure"])
+def hub(request: pytest.FixtureRequest) -> Hub:
+    """Entrepot with accounts, over plain HTTP and over TLS."""
+    made: Hub = request.getfixturevalue(f"{request.param}_hub")
     return made
 
 
@@ -171,8 +195,8 @@ class DockerHost:
 def docker_host() -> Iterator[DockerHost]:
     """Docker Engine on a machine that takes Entrepot for Docker Hub."""
     with Machine(PRIVATE_ADDRESS) as made:
-        authority = _trusted_authority(made)
-        _resolve(made, PRIVATE_ADDRESS, *HUB_HOSTS, PRIVATE_HOST)
+        authority = trusted_authority(made)
+        resolve(made, PRIVATE_ADDRESS, *HUB_HOSTS, PRIVATE_HOST)
         hub = start_registry(
             made,
             "hub",
@@ -191,17 +215,3 @@ def docker_host() -> Iterator[DockerHost]:
         plain = start_registry(made, "plain")
         start_docker(made)
         yield DockerHost(made, hub, plain, private, private_authority)
-
-
-def _trusted_authority(machine: Machine) -> Authority:
-    """An authority that every program in the machine trusts, as it stands in the system's store."""
-    authority = new_authority(machine.new_directory("authority"), "The tests' authority")
-    with machine.path("/etc/ssl/certs/ca-certificates.crt").open("a") as store:
-        store.write(authority.root.certificate.read_text())
-    return authority
-
-
-def _resolve(machine: Machine, address: str, *names: str) -> None:
-    """Add names to the machine's /etc/hosts."""
-    with machine.path("/etc/hosts").open("a") as hosts:
-        hosts.write(f"\n{address} {' '.join(names)}\n")

@@ -5,7 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.conftest import PRIVATE_ADDRESS, DockerHost
+from tests.e2e.conftest import DockerHost
+from tests.support.docker_hub import PRIVATE_ADDRESS
 from tests.support.engine import import_busybox
 from tests.support.server import Registry, start_registry
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import PRIVATE_ADDRESS, DockerHost
+from tests.e2e.conftest import DockerHost
+from tests.support.docker_hub import PRIVATE_ADDRESS
 from tests.support.machine import Machine
 from tests.support.server import Registry
 from tests.support.tools import CHECKOUT

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import PRIVATE_HOST, DockerHost
+from tests.e2e.conftest import DockerHost
+from tests.support.docker_hub import PRIVATE_HOST
 from tests.support.engine import import_busybox
 from tests.support.images import Layout, busybox_tar
 from tests.support.tools import CHECKOUT

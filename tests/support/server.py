@@ -118,18 +118,21 @@ def start_registry(
     host: str = "",
     certificate: Certificate | None = None,
     settings: Mapping[str, str] | None = None,
+    accounts: bool = False,
 ) -> Registry:
-    """Start `entrepot serve --open` in `machine` with two workers, stopped with the machine; returns when it is ready.
+    """Start `entrepot serve` in `machine` with two workers, stopped with the machine; returns when it is ready.
 
-    `host` is the name by which clients call it (else the address of `listen`); `settings` are environment variables.
+    It is open unless it has `accounts`. `host` is the name by which clients call it (else the address of `listen`);
+    `settings` are environment variables.
     """
     data_directory = machine.directory / f"{name}-data"
     environment = {"ENTREPOT_STORAGE__DELETE__ENABLED": "true", **(settings or {})}
     if certificate is not None:
         environment["ENTREPOT_HTTP__TLS__CERTIFICATE"] = str(certificate.certificate)
         environment["ENTREPOT_HTTP__TLS__KEY"] = str(certificate.key)
-    command = [*entrepot_command(), "serve", "--open", "--listen", listen, "--data-dir", str(data_directory)]
-    command += ["--workers", "2", *([] if listen.startswith("127.") else ["--open-to-network"])]
+    command = [*entrepot_command(), "serve", "--listen", listen, "--data-dir", str(data_directory), "--workers", "2"]
+    if not accounts:
+        command += ["--open", *([] if listen.startswith("127.") else ["--open-to-network"])]
     process = machine.start(name, *command, ready=_READY, environment=environment)
     scheme, _, address = process.ready["url"].partition("://")
     if host:
