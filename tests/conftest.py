@@ -1,11 +1,12 @@
-"""What every test may ask for: a bucket at a real S3 server, a database at a real PostgreSQL."""
+"""What every test may ask for: a bucket at a real S3 server, a database at a real PostgreSQL, a real Redis."""
 
 import pytest
 
 from tests.support.postgres import postgres_server, postgres_url
+from tests.support.redis import redis_url
 from tests.support.s3 import bucket, s3_server
 
-__all__ = ["bucket", "postgres_server", "postgres_url", "s3_server"]
+__all__ = ["bucket", "postgres_server", "postgres_url", "redis_url", "s3_server"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

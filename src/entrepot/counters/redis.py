@@ -10,13 +10,14 @@ import time
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from entrepot.access.pulls import PullCounter, PullLimit, Spent
 from entrepot.counters.window import BUCKETS
 
-_SECONDS = 0.1  # that Redis may be silent before it counts as away
+_CONNECTIONS = 16  # of a worker: a script takes microseconds
+_SECONDS = 0.25  # that Redis may be silent before it counts as away
 _PAUSE = 1.0  # seconds before an absent Redis is asked again
 _SCRIPT = """
 local window, limit, count, buckets = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -61,7 +62,14 @@ class RedisCounter:
 
     def __init__(self, url: str, alone: PullCounter, nodes: int) -> None:
         """`alone` counts while Redis is away, each of `nodes` nodes its share."""
-        self._redis: Redis = Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=_SECONDS,
+            socket_timeout=_SECONDS,
+            socket_connect_timeout=_SECONDS,
+        )
+        self._redis: Redis = Redis(connection_pool=pool)
         self._script = self._redis.register_script(_SCRIPT)
         self._alone = alone
         self._nodes = nodes
@@ -80,7 +88,7 @@ class RedisCounter:
 
     async def close(self) -> None:
         """Disconnect."""
-        await self._redis.aclose()
+        await self._redis.aclose(close_connection_pool=True)
 
     async def _asked(self, subject: str, limit: PullLimit, count: int) -> Spent | None:
         """What Redis says; None while it is away."""
