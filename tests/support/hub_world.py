@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from joserfc import jwt
@@ -354,10 +354,3 @@ def claims_of(token: str) -> dict[str, Any]:
     part = token.split(".")[1]
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     return claims
-
-
-def same_for_all(answer: Answer, *, name: str = "") -> tuple[int, list[tuple[str, str]], bytes]:
-    """All of an answer but its id, its date, and the repository's name where it is said back."""
-    headers = [(key, value.replace(quote(name) or "\0", "NAME")) for key, value in answer.headers]
-    kept = sorted(header for header in headers if header[0] not in ("date", "x-request-id", "content-length"))
-    return answer.status, kept, answer.body.replace(name.encode() or b"\0", b"NAME")

@@ -20,6 +20,7 @@ from entrepot.access.pulls import PullCounter, PullLimit
 from entrepot.access.rights import Rights
 from entrepot.access.throttling import subject_address
 from entrepot.access.tokens import Tokens, Verified
+from entrepot.oci.reference import InvalidName, check_name
 from entrepot.web.message import BadRequest, Headers, Request
 from entrepot.web.origin import Origin
 from entrepot.web.v2.errors import refusal
@@ -223,7 +224,14 @@ def _need(request: Request, found: Route) -> _Need | None:
     if request.method == "DELETE" and found.kind != "upload":
         return _Need(Action.DELETE, found.name)
     source = request.query.one("from") if request.query.one("mount") is not None else None
-    return _Need(Action.PUSH, found.name, source or None)
+    return _Need(Action.PUSH, found.name, source if source and _is_name(source) else None)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return bool(check_name(text))
+    except InvalidName:
+        return False
 
 
 def _token_visit(
