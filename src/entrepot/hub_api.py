@@ -4,17 +4,15 @@ import hmac
 from collections.abc import Callable
 from hashlib import sha256
 
-from entrepot.access.credentials import Secrets
 from entrepot.access.keys import derive
-from entrepot.access.login import Login
-from entrepot.access.rights import Rights
-from entrepot.database.engine import Engine
+from entrepot.config import Settings
 from entrepot.database.grants import DatabaseGrants
 from entrepot.database.hub_repositories import DatabaseHubRepositories
 from entrepot.database.organizations import DatabaseOrganizations
 from entrepot.database.plans import DatabasePlans
 from entrepot.database.robots import DatabaseRobots
 from entrepot.database.teams import DatabaseTeams
+from entrepot.gatehouse import Gatehouse
 from entrepot.hub.grants import Grants
 from entrepot.hub.organizations import Organizations
 from entrepot.hub.plans import Plans
@@ -32,22 +30,23 @@ from entrepot.web.api.robots import robot_routes
 from entrepot.web.api.teams import team_routes
 
 
-def make_api(engine: Engine, root: bytes, rights: Rights, secrets: Secrets, login: Login, search: Search) -> Api:
-    """The API of a worker; `root` is the root secret."""
-    organizations = Organizations(DatabaseOrganizations(engine), rights, retired_name_key(root))
+def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
+    """The API of a worker."""
+    engine, rights = house.engine, house.rights
+    organizations = Organizations(DatabaseOrganizations(engine), rights, retired_name_key(house.root))
     plans = Plans(DatabasePlans(engine))
     return Api(
         [
             organization_routes(organizations),
             team_routes(Teams(DatabaseTeams(engine), rights)),
-            robot_routes(Robots(DatabaseRobots(engine), rights, secrets)),
+            robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
             grant_routes(Grants(DatabaseGrants(engine), rights)),
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             search_routes(search),
             plan_routes(plans),
             namespace_routes(organizations, plans),
         ],
-        login,
+        house.login,
     )
 
 

@@ -111,8 +111,7 @@ def test_single_underscores_belong_to_names_and_double_ones_stand_between_levels
     assert settings.storage.s3.access_key_id == "id"
 
 
-def test_every_key_can_be_written_in_the_file(write_file: WriteFile) -> None:
-    file = write_file("""\
+EVERY_KEY = """\
 data_dir: /srv/entrepot
 workers: 4
 open: yes
@@ -140,7 +139,11 @@ limits:
   requests: {address: 1000, account: 2000}
 redis: {url: "redis://cache:6379/1", nodes: 3}
 log: {level: debug, format: text, access: off}
-""")
+"""
+
+
+def test_every_key_can_be_written_in_the_file(write_file: WriteFile) -> None:
+    file = write_file(EVERY_KEY)
     loaded = load(file, {}, {})
     settings = loaded.settings
     assert (settings.limits.pulls.anonymous, settings.limits.pulls.account) == (100, None)

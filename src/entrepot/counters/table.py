@@ -60,6 +60,7 @@ class Table:
 
     @moved.setter
     def moved(self, value: bool) -> None:
+        """Say so, to all who have it mapped."""
         self._words[_MOVED] = int(value)
 
     def find(self, key: bytes) -> int | None:

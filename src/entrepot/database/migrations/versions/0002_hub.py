@@ -33,7 +33,11 @@ _ATTESTATIONS = frozenset(
 def upgrade() -> None:
     """Add the tables of the hub, and its columns to the registry's."""
     _accounts()
+    _identities()
+    _guessing()
     _credentials()
+    _invitations()
+    _signing_keys()
     _organizations()
     _repositories()
     _grants()
@@ -66,6 +70,9 @@ def _accounts() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("accounts_owner", "accounts", ["owner_id"])
+
+
+def _identities() -> None:
     op.create_table(  # names of deleted accounts, which nobody gets again
         "retired_names",
         sa.Column("name_key", _TEXT, primary_key=True),  # a keyed hash
@@ -83,6 +90,9 @@ def _accounts() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("identities_account", "identities", ["account_id"])
+
+
+def _guessing() -> None:
     op.create_table(  # failures to log in, by pair, address or name
         "throttles",
         sa.Column("key", _TEXT, primary_key=True),
@@ -129,6 +139,9 @@ def _credentials() -> None:
         sa.Column("agent", sa.Text(), nullable=False),
         sqlite_with_rowid=False,
     )
+
+
+def _invitations() -> None:
     op.create_table(
         "invitations",
         sa.Column("id", _ID, primary_key=True, autoincrement=True),
@@ -146,6 +159,9 @@ def _credentials() -> None:
         sa.Column("revoked_at", _TIME),
         sqlite_autoincrement=True,
     )
+
+
+def _signing_keys() -> None:
     op.create_table(
         "signing_keys",
         sa.Column("version", sa.BigInteger(), primary_key=True, autoincrement=False),

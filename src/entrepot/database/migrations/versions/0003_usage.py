@@ -38,6 +38,11 @@ def upgrade() -> None:
     op.create_index("usage_hours_repository", "usage_hours", ["repository_id", "hour"])
     op.create_index("usage_hours_account", "usage_hours", ["account_id", "hour"])
     op.create_index("usage_hours_subject", "usage_hours", ["subject", "hour"])
+    _totals()
+    _progress()
+
+
+def _totals() -> None:
     op.create_table(
         "usage_repositories",
         sa.Column("repository_id", _ID, primary_key=True, autoincrement=False),
@@ -52,6 +57,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("usage_manifests_last", "usage_manifests", ["last_pulled_at"])
+
+
+def _progress() -> None:
     op.create_table(  # how much of which segment file is counted
         "usage_segments",
         sa.Column("id", _TEXT, primary_key=True),
