@@ -134,6 +134,17 @@ class World:
         self.execute(_IDENTITY, account=actor.account_id, name=name, secret=stored)
         return Person(actor, password)
 
+    def change_password(self, of: Person) -> Person:
+        """The same person with another password."""
+        password = f"another {uuid4().hex}"
+        self.secrets.add(password)
+        self.execute(
+            "UPDATE identities SET secret = :secret, changed_at = now_us() WHERE account_id = :account",
+            secret=self.hash(password),
+            account=of.actor.account_id,
+        )
+        return Person(of.actor, password)
+
     def hash(self, password: str) -> str:
         """What is stored of a password."""
 
