@@ -358,6 +358,15 @@ def test_a_form_that_is_none_or_too_large_is_a_bad_request(world: World) -> None
         assert world.server.request("POST", "/token", headers, body).status in (400, 413)
 
 
+@pytest.mark.parametrize("odd", [b"a\0b", b"\xed\xa0\x80", b"\n", b"x" * 5000])
+def test_no_letter_in_a_form_is_too_odd(world: World, owner: Person, odd: bytes) -> None:
+    form = {"grant_type": "password", "username": owner.name, "password": owner.secret, "access_type": "offline"}
+    for field in ("grant_type", "username", "password", "scope", "client_id", "service", "refresh_token"):
+        value = b"repository:" + odd + b":pull" if field == "scope" else odd
+        answer = world.server.request("POST", "/token", FORM, urlencode({**form, field: value}).encode())
+        assert answer.status in (200, 400, 401)
+
+
 def test_nothing_else_can_be_done_at_the_token_endpoint(world: World) -> None:
     for method in ("PUT", "DELETE", "PATCH"):
         answer = world.server.request(method, "/token", body=b"")

@@ -17,7 +17,7 @@ from entrepot.access.scopes import parse_scopes
 from entrepot.access.tokens import SigningKeys
 from entrepot.registry.errors import BodyInterrupted
 from entrepot.web.message import Answer, BadRequest, Headers, Request
-from entrepot.web.v2.accounts_gate import read_basic
+from entrepot.web.v2.accounts_gate import has_controls, read_basic
 from entrepot.web.v2.errors import refusal
 
 _JSON = (b"content-type", b"application/json")
@@ -140,6 +140,8 @@ async def _form(request: Request) -> dict[str, str]:
         raise BadRequest("the form cannot be read") from None
     form: dict[str, str] = {}
     for key, value in pairs:
+        if has_controls(value):
+            raise BadRequest("the form has control characters")
         form[key] = f"{form[key]} {value}" if key == "scope" and key in form else value
     return form
 

@@ -4,6 +4,7 @@ A token is checked without I/O. Pulls are let in by what it says, and the data p
 pushes and deletes ask the database again, as they write anyway, so that what was taken away is gone at once.
 """
 
+import unicodedata
 from base64 import b64decode
 from binascii import Error as BinasciiError
 from typing import NamedTuple
@@ -205,9 +206,14 @@ def read_basic(value: str) -> tuple[str, str]:
         user, colon, secret = b64decode(value, validate=True).decode().partition(":")
     except (BinasciiError, ValueError):
         raise BadRequest("the Authorization header is not readable as Basic (RFC 7617)") from None
-    if not colon:
+    if not colon or has_controls(user + secret):
         raise BadRequest("the Authorization header is not readable as Basic (RFC 7617)")
     return user, secret
+
+
+def has_controls(text: str) -> bool:
+    """Whether there are control characters, which neither names nor passwords have (RFC 7617 §2)."""
+    return any(unicodedata.category(character) == "Cc" for character in text)
 
 
 def _authorization(request: Request) -> tuple[str, str]:
