@@ -38,12 +38,13 @@ async def adopt(engine: Engine) -> int:
     async def give(transaction: Transaction) -> int:
         names = [row[0] for row in await transaction.all(_HOMELESS)]
         _refuse_impossible(names)
+        given = 0
         for namespace in sorted({namespace_of(name) for name in names}):
             identity = await _made(transaction, namespace)
-            await transaction.run(_GIVE, namespace=identity, first=f"{namespace}/", end=f"{namespace}0")
+            given += await transaction.run(_GIVE, namespace=identity, first=f"{namespace}/", end=f"{namespace}0")
             if namespace == LIBRARY:
-                await transaction.run(_GIVE_LIBRARY, namespace=identity)
-        return len(names)
+                given += await transaction.run(_GIVE_LIBRARY, namespace=identity)
+        return given
 
     if not await engine.read(_HOMELESS + " LIMIT 1"):
         return 0
