@@ -31,6 +31,7 @@ from entrepot.storage import layout
 
 _log = structlog.get_logger()
 _NOTES_SECONDS = 5
+_LEASE_SECONDS = 1
 _KEYS_SECONDS = 60
 _PRUNE_SECONDS = 300
 _PRUNED_AT_ONCE = 1000  # rows
@@ -62,13 +63,16 @@ class Gatehouse:
         self.login = Login(rows, self.secrets, self.passwords, throttling, self._notebook)
         pulls = settings.limits.pulls
         self.limits = Limits(pulls.anonymous, pulls.account, pulls.window, DatabasePlanLimits(engine))
-        self.counter = _pull_counter(settings, stack)
+        self._mapped = MappedCounter(layout.pull_counts_file(settings.data_dir))
+        stack.callback(self._mapped.close)
+        self.counter = _pull_counter(settings, self._mapped, stack)
 
     async def jobs(self) -> list[Job]:
         """The background work of it; the signing keys are those in use when it returns."""
         await self._use_keys()
         return [
             Job("write down logins", _NOTES_SECONDS, self._notebook.flush),
+            Job("give pulls back", _LEASE_SECONDS, self._mapped.give_back),
             Job("use signing keys", _KEYS_SECONDS, self._use_keys),
             Job("forget old logins", _PRUNE_SECONDS, self._prune),
         ]
@@ -92,10 +96,8 @@ def _login_rows(settings: Settings, logins: DatabaseLogins) -> LoginRows:
     return HtpasswdLogins(Htpasswd(settings.auth.htpasswd), logins, logins, _log.warning)
 
 
-def _pull_counter(settings: Settings, stack: AsyncExitStack) -> PullCounter:
+def _pull_counter(settings: Settings, mapped: MappedCounter, stack: AsyncExitStack) -> PullCounter:
     """Of this node alone, or of all nodes by Redis."""
-    mapped = MappedCounter(layout.pull_counts_file(settings.data_dir))
-    stack.callback(mapped.close)
     if not settings.redis.url:
         return mapped
     from entrepot.counters.redis import RedisCounter

@@ -1,6 +1,7 @@
 """The composition root: the only place that knows everything. `serve` is what `entrepot serve` calls."""
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -66,6 +67,8 @@ async def _work(settings: Settings, metrics: Metrics, listener: socket.socket, l
         )
         entrance, jobs = await _entrance(settings, engine, guard, stack)
         parts = assemble(settings, engine, store, entrance, guard, observer)
+        gc.collect()
+        gc.freeze()  # what a worker is made of stays: no collection looks at it again
         repeating = asyncio.create_task(repeat([*parts.jobs, *jobs]))
         tls = settings.http.tls
         certificate = (str(tls.certificate), str(tls.key)) if tls.certificate else None

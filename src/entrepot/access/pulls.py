@@ -1,7 +1,7 @@
 """Pull limits: so many pulls in a moving window (protocol.md §4.1)."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,8 +12,7 @@ class PullLimit:
     window: int
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(NamedTuple):
     """What is left: pulls, and the seconds until the next one is free (0 while some are left)."""
 
     allowed: bool

@@ -126,6 +126,7 @@ class Tokens:
         self._keys = keys
         self._issuer = issuer
         self._known: dict[bytes, Verified] = {}
+        self.epoch = 0
 
     def issue(
         self,
@@ -189,8 +190,9 @@ class Tokens:
         return verified
 
     def forget(self) -> None:
-        """Verify every token again: the keys have changed."""
+        """Verify every token again: the keys have changed. Who remembers what a token said looks at `epoch`."""
         self._known.clear()
+        self.epoch += 1
 
     def _find_key(self, token: Any) -> ECKey:
         key = self._keys.find(str(token.headers().get("kid")))

@@ -87,18 +87,26 @@ class Table:
 
     def used(self, place: int, index: int) -> int:
         """How many are counted in the window that ends with the bucket `index`."""
-        newest = self._newest(place)
+        words = self._words
+        newest = words[place + _NEWEST] << 32 | words[place + _NEWEST + 1]
         if newest != index:
             ring = self.ring(place)
             advance(ring, newest, index)
-            self._words[place + _SUM] = sum(ring)
+            words[place + _SUM] = sum(ring)
             self._set_newest(place, index)
-        return self._words[place + _SUM]
+        return words[place + _SUM]
 
-    def count(self, place: int, index: int) -> None:
-        """One more, in a slot that `used` has brought to this bucket."""
-        self._words[place + _SUM] += 1
-        self._words[place + _RING + index % BUCKETS] += 1
+    def count(self, place: int, index: int, pulls: int = 1) -> None:
+        """Some more, in a slot that `used` has brought to this bucket."""
+        self._words[place + _SUM] += pulls
+        self._words[place + _RING + index % BUCKETS] += pulls
+
+    def give_back(self, place: int, index: int, pulls: int) -> None:
+        """Some less, in the bucket `index`, unless it has left the window."""
+        bucket = place + _RING + index % BUCKETS
+        if 0 <= self._newest(place) - index < BUCKETS and self._words[bucket] >= pulls:
+            self._words[bucket] -= pulls
+            self._words[place + _SUM] -= pulls
 
     def ring(self, place: int) -> memoryview:
         """The buckets of a slot."""
@@ -106,7 +114,7 @@ class Table:
 
     def is_at(self, place: int, key: bytes) -> bool:
         """Whether this is the slot of a subject."""
-        return self._key(place) == key
+        return self._map[place * _WORD : place * _WORD + HASH] == key
 
     def living(self, now: float) -> Iterator[bytes]:
         """Every slot that still counts, as bytes."""
@@ -140,7 +148,7 @@ class Table:
             yield _HEADER // _WORD + (first + step) % self.slots * _SLOT
 
     def _key(self, place: int) -> bytes:
-        return bytes(self._bytes[place * _WORD : place * _WORD + HASH])
+        return self._map[place * _WORD : place * _WORD + HASH]
 
     def _newest(self, place: int) -> int:
         return self._words[place + _NEWEST] << 32 | self._words[place + _NEWEST + 1]

@@ -33,6 +33,14 @@ class PullEvents(Protocol):
     lost: int
     """How many could not be kept since the worker started: the disk was full, or is broken."""
 
+    def prepare(self, event: PullEvent) -> bytes:
+        """What `append_again` takes for events like this one, at whatever time."""
+        ...
+
+    def append_again(self, prepared: bytes, at: int) -> None:
+        """Keep an event like the prepared one, at this time in microseconds, as `append` does."""
+        ...
+
     def append(self, event: PullEvent) -> None:
         """Keep an event: in microseconds, without a lock or a sync, and without ever failing.
 

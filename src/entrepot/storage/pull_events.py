@@ -1,6 +1,7 @@
 """Pull events in segment files: each worker appends to one of its own, a job counts what is finished and removes it.
 
-A segment ends after a minute or 16 MiB. Its writer holds a flock on it as long as it may write: whoever gets the lock
+A segment is mapped into memory, and a record is copied into it: what was copied survives the process. A segment ends
+after a minute or 16 MiB. Its writer holds a flock on it as long as it may write: whoever gets the lock
 knows that the segment is finished, whether its worker has gone on to another one, or has been killed.
 
 A record is a line break and a JSON array of ASCII. The line break comes first, so that a record that was cut off (the
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import mmap
 import os
 import secrets
 import time
@@ -32,6 +34,7 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 _ADDRESS_MAX = 64  # characters: an IPv6 address with a zone has less
 _SYNC_SECONDS = 0.9  # and what the sync takes: a second (design.md §4)
 PART_BYTES = 128 * 1024  # about 500 events: what one transaction counts
+_STEP = 256 * 1024  # bytes by which a segment grows
 _SUFFIX = ".events"
 _TYPES = [int, str, str, str, int, int, str, str, int, int]
 _LARGEST = 2**63 - 1  # what a row holds
@@ -49,26 +52,36 @@ class PullLog:
         self._seconds = seconds
         self._size = size
         self._descriptor = -1
+        self._map: mmap.mmap | None = None
+        self._at = 0  # bytes of the segment that are written
+        self._room = 0  # bytes of the segment that there are
         self._ends = 0.0
-        self._left = 0
         self._unsynced = False
         self._new = False
         self._finished: list[int] = []
 
     def append(self, event: PullEvent) -> None:
         """See the port."""
-        record = encode(event)
-        try:
-            if self._left <= 0 or time.monotonic() >= self._ends:
-                self._begin(event.at)
-            written = os.write(self._descriptor, record)
-        except OSError:
-            self.lost += 1
-            return
+        self.append_again(encode_head(event), event.at)
+
+    def prepare(self, event: PullEvent) -> bytes:
+        """See the port."""
+        return encode_head(event)
+
+    def append_again(self, prepared: bytes, at: int) -> None:
+        """See the port."""
+        record = b"\n[%b,%d]" % (prepared, at)
+        end = self._at + len(record)
+        if end > self._room or time.monotonic() >= self._ends:
+            try:
+                end = self._make_room(at, len(record))
+            except OSError:
+                self.lost += 1
+                return
+        assert self._map is not None
+        self._map[end - len(record) : end] = record
+        self._at = end
         self._unsynced = True
-        self._left -= written
-        if written != len(record):
-            self.lost += 1
 
     async def keep(self) -> None:
         """Sync what was appended, each second, and end segments whose time is over; ends only by cancellation."""
@@ -115,17 +128,31 @@ class PullLog:
 
     def _end(self) -> None:
         """Leave the segment; only `sync` closes it, as a thread may be syncing it at this moment."""
+        if self._map is not None:
+            self._map.close()
+            self._map = None
         if self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, self._at)  # else zeros follow, which are no records
             self._finished.append(self._descriptor)
         self._descriptor = -1
-        self._left = 0
+        self._at = self._room = 0
 
-    def _begin(self, at: int) -> None:
-        self._end()
-        self._descriptor = _new_segment(self._directory, at)
-        self._ends = time.monotonic() + self._seconds
-        self._left = self._size
-        self._new = True
+    def _make_room(self, at: int, size: int) -> int:
+        """A larger segment, or a new one; returns where a record of this size ends in it."""
+        if self._descriptor < 0 or self._at >= self._size or time.monotonic() >= self._ends:
+            self._end()
+            self._descriptor = _new_segment(self._directory, at)
+            self._ends = time.monotonic() + self._seconds
+            self._new = True
+        # The disk gives the room before it is mapped: to write into a hole, on a full disk, would kill the worker.
+        room = max(self._at + size, min(self._room + _STEP, self._size))
+        os.posix_fallocate(self._descriptor, self._room, room - self._room)
+        if self._map is not None:
+            self._map.close()
+        self._map = mmap.mmap(self._descriptor, room)
+        self._room = room
+        return self._at + size
 
 
 def _new_segment(directory: Path, at: int) -> int:
@@ -136,7 +163,7 @@ def _new_segment(directory: Path, at: int) -> int:
     """
     path = directory / f"{at // 1000:012x}-{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
     unnamed = path.with_suffix(".new")
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         descriptor = os.open(unnamed, flags, 0o600)
     except FileNotFoundError:
@@ -154,10 +181,15 @@ def _new_segment(directory: Path, at: int) -> int:
 
 def encode(event: PullEvent) -> bytes:
     """An event as a record."""
-    repository, digest, tag, kind, account, credential, address, agent, size, at = event
+    return b"\n[%b,%d]" % (encode_head(event), event.at)
+
+
+def encode_head(event: PullEvent) -> bytes:
+    """What of a record does not change with its time."""
+    repository, digest, tag, kind, account, credential, address, agent, size, _ = event
     return (
-        f"\n[{repository},{_quoted(digest)},{_quoted(tag)},{_quoted(kind)},{account or 0},{credential or 0},"
-        f"{_quoted(address[:_ADDRESS_MAX])},{_quoted(agent[:AGENT_MAX])},{size},{at}]"
+        f"{repository},{_quoted(digest)},{_quoted(tag)},{_quoted(kind)},{account or 0},{credential or 0},"
+        f"{_quoted(address[:_ADDRESS_MAX])},{_quoted(agent[:AGENT_MAX])},{size}"
     ).encode("ascii")
 
 

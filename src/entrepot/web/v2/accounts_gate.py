@@ -4,9 +4,11 @@ A token is checked without I/O. Pulls are let in by what it says, and the data p
 pushes and deletes ask the database again, as they write anyway, so that what was taken away is gone at once.
 """
 
+import time
 import unicodedata
 from base64 import b64decode
 from binascii import Error as BinasciiError
+from hashlib import sha256
 from typing import NamedTuple
 
 from entrepot.access.actor import ANONYMOUS, Actor
@@ -29,6 +31,7 @@ from entrepot.web.v2.pulls import limit_headers
 from entrepot.web.v2.routes import Route
 from entrepot.web.v2.visit import Refused, Visit
 
+_REMEMBERED = 20_000  # visits a worker keeps
 _READING = ("GET", "HEAD")
 _WANTED = {Action.PULL: "pull", Action.PUSH: "pull,push", Action.DELETE: "delete"}  # distribution's mapping
 
@@ -47,6 +50,14 @@ class _Need(NamedTuple):
         return f"repository:{self.name}:{_WANTED[self.action]}{more}"
 
 
+class _Remembered(NamedTuple):
+    """A visit by a token that was verified, until it ends or all tokens are to be verified anew."""
+
+    visit: Visit
+    until: float
+    epoch: int
+
+
 class AccountsGate:
     """See Gate."""
 
@@ -59,13 +70,26 @@ class AccountsGate:
         self._limits = limits
         self._counter = counter
         self._origin = origin
+        self._visits: dict[bytes, _Remembered] = {}
 
     def remembered(self, authorization: bytes | None, address: str) -> Visit | None:
         """See Gate."""
-        if authorization is None or authorization[:7] not in (b"Bearer ", b"bearer "):
+        if authorization is None:
+            return None
+        mark = sha256(authorization).digest()
+        found = self._visits.get(mark)
+        if found is not None and found.until > time.time() and found.visit.caller.address == address:
+            return found.visit if found.epoch == self._tokens.epoch else None
+        if authorization[:7] not in (b"Bearer ", b"bearer "):
             return None
         verified = self._tokens.known(authorization[7:])
-        return None if verified is None else _token_visit(verified, address)
+        if verified is None:
+            return None
+        if len(self._visits) >= _REMEMBERED:
+            self._visits.clear()
+        visit = _token_visit(verified, address)
+        self._visits[mark] = _Remembered(visit, verified.expires, self._tokens.epoch)
+        return visit
 
     async def admit(self, request: Request, found: Route, address: str) -> Visit:
         """See Gate."""
@@ -251,10 +275,13 @@ def _token_visit(
 def _visit(grant: Grant, caller: Caller, limit: PullLimit | None, payer: int | None, address: str) -> Visit:
     if limit is None:
         return Visit(grant, caller)
-    if payer is not None:
-        return Visit(grant, caller, limit, f"account:{payer}", str(payer))
-    subject = subject_address(address)
-    return Visit(grant, caller, limit, f"address:{subject}", subject)
+    source = subject_address(address) if payer is None else str(payer)
+    subject = f"address:{source}" if payer is None else f"account:{source}"
+    headers = (
+        (b"ratelimit-limit", b"%d;w=%d" % (limit.limit, limit.window)),
+        (b"docker-ratelimit-source", source.encode()),
+    )
+    return Visit(grant, caller, limit, subject, headers)
 
 
 def _one(name: str, decision: Decision) -> OneRepository:

@@ -15,6 +15,7 @@ from entrepot.web.v2.errors import refusal
 from entrepot.web.v2.visit import Refused, Visit
 
 PREVIEW_CONTENT = f'{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[]}}'.encode()
+_NOTED = 64  # events of one visit whose unchanging part is remembered
 _MESSAGE = (
     "You have reached your pull rate limit: {limit} pulls in {window}. Log in, or ask whoever runs this registry for"
     " a larger one; the next pull is free in {wait} seconds"
@@ -48,31 +49,34 @@ class PullDesk:
 
     def note(self, visit: Visit, found: StoredManifest, tag: str, agent: str) -> None:
         """Write down that this manifest was answered."""
-        self._events.append(
-            PullEvent(
-                repository_id=found.repository_id,
-                digest=found.digest,
-                tag=tag,
-                kind=found.kind,
-                account_id=visit.caller.account_id,
-                credential_id=visit.caller.credential_id,
-                address=visit.caller.address,
-                agent=agent,
-                bytes=len(found.content),
-                at=time.time_ns() // 1000,
-            )
-        )
+        key = (found.id, tag, agent)
+        prepared = visit.noted.get(key)
+        if prepared is None:
+            prepared = self._events.prepare(_event(visit, found, tag, agent))
+            if len(visit.noted) < _NOTED:
+                visit.noted[key] = prepared
+        self._events.append_again(prepared, time.time_ns() // 1000)
+
+
+def _event(visit: Visit, found: StoredManifest, tag: str, agent: str) -> PullEvent:
+    return PullEvent(
+        repository_id=found.repository_id,
+        digest=found.digest,
+        tag=tag,
+        kind=found.kind,
+        account_id=visit.caller.account_id,
+        credential_id=visit.caller.credential_id,
+        address=visit.caller.address,
+        agent=agent,
+        bytes=len(found.content),
+        at=0,
+    )
 
 
 def limit_headers(visit: Visit, spent: Spent) -> Headers:
     """`ratelimit-limit`, `ratelimit-remaining` and `docker-ratelimit-source` (protocol.md §4.2)."""
     assert visit.limit is not None
-    window = visit.limit.window
-    return [
-        (b"ratelimit-limit", b"%d;w=%d" % (visit.limit.limit, window)),
-        (b"ratelimit-remaining", b"%d;w=%d" % (spent.remaining, window)),
-        (b"docker-ratelimit-source", visit.source.encode()),
-    ]
+    return [(b"ratelimit-remaining", b"%d;w=%d" % (spent.remaining, visit.limit.window)), *visit.limit_headers]
 
 
 def _told(limit: PullLimit, spent: Spent) -> str:

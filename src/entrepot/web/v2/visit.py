@@ -1,7 +1,7 @@
 """Who stands at the doors of `/v2/`, and what they may do there: decided once a request, by a gate."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from entrepot.access.caller import Caller
@@ -16,16 +16,18 @@ class Visit:
     """A request that was let in.
 
     `grant` is what it may pull, `caller` who changes something. A pull that counts is charged to `subject` within
-    `limit` (None: there is no limit), and `source` is how `docker-ratelimit-source` names the subject. `names` gives
-    the repositories that the catalog shows; None shows all.
+    `limit` (None: there is no limit); `limit_headers` are those of its headers that stay the same. `names` gives
+    the repositories that the catalog shows; None shows all. `noted`: what pulls of this visit are written down as, by
+    manifest, tag and agent.
     """
 
     grant: Grant
     caller: Caller
     limit: PullLimit | None = None
     subject: str = ""
-    source: str = ""
+    limit_headers: tuple[tuple[bytes, bytes], ...] = ()
     names: Callable[[str, int], Awaitable[list[str]]] | None = None
+    noted: dict[tuple[int, str, str], bytes] = field(default_factory=dict)
 
 
 class Refused(Exception):
