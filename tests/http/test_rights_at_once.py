@@ -252,6 +252,25 @@ def test_a_revoked_token_pushes_no_more(scene: Scene) -> None:
     assert scene.world.ask_token(personal).status == 401
 
 
+def test_an_expired_personal_token_pushes_no_more(scene: Scene) -> None:
+    personal = scene.world.personal_token(scene.owner)
+    token = scene.token(personal)
+    assert scene.pushes(token) == {202}
+    scene.world.execute("UPDATE credentials SET expires_at = now_us() WHERE id = :id", id=personal.actor.credential_id)
+    assert scene.pushes(token) == {401}
+    assert scene.world.ask_token(personal).status == 401
+
+
+def test_what_a_refresh_token_got_ends_with_the_token_that_obtained_that(scene: Scene) -> None:
+    world, personal = scene.world, scene.world.personal_token(scene.owner)
+    refresh = str(world.ask_token(personal, offline_token="true", client_id="docker").json()["refresh_token"])
+    token = scene.token(Person(scene.owner.actor, refresh))
+    assert scene.pushes(token) == {202}
+    world.revoke(personal)
+    assert scene.pushes(token) == {401}
+    assert scene.pulls(token) == {200}
+
+
 @pytest.mark.parametrize("way", ["rotate", "revoke", "delete"])
 def test_a_robot_pushes_no_more_by_a_token_that_has_ended(world: World, way: str) -> None:
     owner = world.person("olga")
