@@ -1,15 +1,17 @@
-"""Every row of the table and its targets, which are issue 3's, "How fast"."""
+"""Every row of the table and its targets, as issues 3 and 4 have them, "How fast"."""
 
 from bench import memory, metadata, pulls, pushes
 from bench.content import MIB
 from bench.entrepot import Entrepot, EntrepotS3, EntrepotTls
+from bench.hub import DistributionTokens, EntrepotHub, EntrepotHubOne, EntrepotHubRedis, EntrepotOne
 from bench.rows import Row, Target
 from bench.servers import Distribution, DockerRegistry, Nginx, Server
 
 _REGISTRIES: tuple[type[Server], ...] = (DockerRegistry, Distribution, Entrepot)
 _READERS: tuple[type[Server], ...] = (DockerRegistry, Distribution, Nginx, Entrepot, EntrepotTls, EntrepotS3)
 _WRITERS: tuple[type[Server], ...] = (*_REGISTRIES, EntrepotTls, EntrepotS3)
-SERVERS = _READERS
+_WITH_ACCOUNTS: tuple[type[Server], ...] = (EntrepotHub, EntrepotHubOne, EntrepotHubRedis, DistributionTokens)
+SERVERS: tuple[type[Server], ...] = (*_READERS, EntrepotOne, *_WITH_ACCOUNTS)
 
 ROWS = (
     Row(
@@ -24,6 +26,33 @@ ROWS = (
             Target("rate", 3, Distribution),
             Target("p99", 1 / 3, Distribution),
         ),
+    ),
+    Row(
+        key="accounts",
+        title=f"manifest GET with a token and a limit, {pulls.CONNECTIONS} connections",
+        unit="/s",
+        measure=pulls.manifest_by_tag,
+        servers=(DistributionTokens, Entrepot, EntrepotHub, EntrepotHubRedis),
+        ours=EntrepotHub,
+        targets=(Target("rate", 0.8, Entrepot), Target("rate", 1, DistributionTokens)),
+    ),
+    Row(
+        key="accounts-1",
+        title="the same with one worker",
+        unit="/s",
+        measure=pulls.manifest_by_tag,
+        servers=(EntrepotOne, EntrepotHubOne),
+        ours=EntrepotHubOne,
+        targets=(Target("rate", 0.8, EntrepotOne),),
+    ),
+    Row(
+        key="tokens",
+        title="tokens issued, one worker",
+        unit="/s",
+        measure=pulls.tokens,
+        servers=(EntrepotHubOne,),
+        ours=EntrepotHubOne,
+        targets=(Target("rate", 1500),),
     ),
     Row(
         key="blob-4k",

@@ -7,6 +7,7 @@ import time
 
 from bench import processes, wire
 from bench.content import MIB, OCI_MANIFEST
+from bench.hub import EntrepotHub, basic
 from bench.rows import Load, Measurement, percentile
 from bench.servers import REPOSITORY, TAG, Server
 
@@ -26,8 +27,10 @@ def wrk_is_installed() -> bool:
     return shutil.which("wrk") is not None
 
 
-def _wrk(server: Server, path: str, seconds: float) -> Measurement:
+def _wrk(server: Server, path: str, seconds: float, authorization: str) -> Measurement:
     options = ["-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--latency", "-H", f"Accept: {OCI_MANIFEST}"]
+    if authorization:
+        options += ["-H", f"Authorization: {authorization}"]
     pids = server.pids()
     cpu = processes.cpu_seconds(pids)
     url = server.endpoint.url + path
@@ -46,15 +49,22 @@ def _wrk(server: Server, path: str, seconds: float) -> Measurement:
 
 
 def manifest_by_tag(server: Server, load: Load) -> Measurement:
-    return _wrk(server, f"/v2/{REPOSITORY}/manifests/{TAG}", load.scale.seconds)
+    return _wrk(server, f"/v2/{REPOSITORY}/manifests/{TAG}", load.scale.seconds, server.authorization())
+
+
+def tokens(server: Server, load: Load) -> Measurement:
+    """`GET /token` with a personal access token as the password."""
+    assert isinstance(server, EntrepotHub)
+    path = f"/token?service=bench&scope=repository:{REPOSITORY}:pull"
+    return _wrk(server, path, load.scale.seconds, basic(server.personal_token()))
 
 
 def blob_of_4_kib(server: Server, load: Load) -> Measurement:
-    return _wrk(server, f"/v2/{REPOSITORY}/blobs/{load.seed.small.digest}", load.scale.seconds)
+    return _wrk(server, f"/v2/{REPOSITORY}/blobs/{load.seed.small.digest}", load.scale.seconds, "")
 
 
 def blob_of_1_mib(server: Server, load: Load) -> Measurement:
-    return _wrk(server, f"/v2/{REPOSITORY}/blobs/{load.seed.medium.digest}", load.scale.seconds)
+    return _wrk(server, f"/v2/{REPOSITORY}/blobs/{load.seed.medium.digest}", load.scale.seconds, "")
 
 
 def one_stream(server: Server, load: Load) -> Measurement:

@@ -72,6 +72,8 @@ class Row:
     servers: tuple[type[Server], ...]
     targets: tuple[Target, ...] = ()
     alone: bool = False
+    ours: type[Server] | None = None
+    """Which server the targets are for, when it is not Entrepot as `make serve` starts it."""
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -98,6 +98,14 @@ class Server(ABC):
         self.start_seconds = time.perf_counter() - began
         return self
 
+    def authorization(self) -> str:
+        """What requests that pull say of who they are; empty where nobody is asked."""
+        return ""
+
+    def push_authorization(self) -> str:
+        """The same of requests that push."""
+        return ""
+
     def is_ready(self) -> bool:
         """Whether it answers requests."""
         try:
@@ -125,7 +133,7 @@ class Server(ABC):
         return processes.tree(self._process.pid) if self._process else []
 
     def seed(self, seed: Seed) -> None:
-        with wire.Connection(self.endpoint) as connection:
+        with wire.Connection(self.endpoint, self.push_authorization()) as connection:
             for blob in (*seed.image.blobs, seed.small, seed.medium):
                 wire.push_small(connection, REPOSITORY, blob)
             wire.push_large(connection, REPOSITORY, seed.large)

@@ -49,11 +49,12 @@ def legend(servers: Iterable[type[Server]], processors: int, kernel: str, second
 
 
 def _row_lines(row: Row, results: Results) -> Iterable[tuple[str, ...]]:
-    ours = results.get((row.key, Entrepot), ())
+    our_kind = row.ours or Entrepot
+    ours = results.get((row.key, our_kind), ())
     title = row.title
     for server in row.servers:
         if theirs := results.get((row.key, server)):
-            is_peer = server is not Entrepot and bool(ours)
+            is_peer = server is not our_kind and bool(ours)
             yield (
                 title,
                 server.name,
@@ -64,14 +65,12 @@ def _row_lines(row: Row, results: Results) -> Iterable[tuple[str, ...]]:
                 _ratio_cell(ratios("rate", ours, theirs)) if is_peer else "",
                 _ratio_cell(ratios("p99", ours, theirs)) if is_peer else "",
                 ", ".join(
-                    _verdict(target, ours, theirs) for target in row.targets if _belongs(target, server) and ours
+                    _verdict(target, ours, theirs)
+                    for target in row.targets
+                    if (target.peer or our_kind) is server and ours
                 ),
             )
             title = ""
-
-
-def _belongs(target: Target, server: type[Server]) -> bool:
-    return (target.peer or Entrepot) is server
 
 
 def ratios(measure: Measure, ours: Sequence[Measurement], theirs: Sequence[Measurement]) -> list[float]:
@@ -83,7 +82,7 @@ def ratios(measure: Measure, ours: Sequence[Measurement], theirs: Sequence[Measu
 def _verdict(target: Target, ours: Sequence[Measurement], theirs: Sequence[Measurement]) -> str:
     if target.peer is None:
         values = [getattr(reading, target.measure) for reading in ours]
-        bound = _seconds(target.bound) if target.measure in ("p99", "cpu") else _mebibytes(target.bound)
+        bound = _own_bound(target)
     else:
         values = ratios(target.measure, ours, theirs)
         bound = f"{target.bound:.2g}×"
@@ -91,6 +90,12 @@ def _verdict(target: Target, ours: Sequence[Measurement], theirs: Sequence[Measu
         return ""
     verdict = "reached" if target.reached(statistics.median(values)) else "NOT REACHED"
     return f"{_NAMES[target.measure]} {'≥' if target.at_least else '<'} {bound} {verdict}"
+
+
+def _own_bound(target: Target) -> str:
+    if target.measure in ("p99", "cpu"):
+        return _seconds(target.bound)
+    return _mebibytes(target.bound) if target.measure == "pss" else f"{target.bound:,.0f}/s"
 
 
 def _ratio_cell(values: list[float]) -> str:

@@ -44,8 +44,9 @@ class Answer(NamedTuple):
 class Connection:
     """One keep-alive connection; requests follow each other."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, authorization: str = "") -> None:
         self._host = f"{endpoint.host}:{endpoint.port}".encode()
+        self._who = f"Authorization: {authorization}\r\n".encode() if authorization else b""
         self._socket = socket.create_connection((endpoint.host, endpoint.port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # The kernel's timeouts: with Python's own, each call would cost a poll() more, and sendfile() would not block.
@@ -67,7 +68,7 @@ class Connection:
 
     def head(self, method: bytes, target: bytes, extra: bytes = b"") -> bytes:
         """A request head; `extra` is whole header lines, each ended by CRLF."""
-        return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method, target, self._host, extra)
+        return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (method, target, self._host, self._who, extra)
 
     def send(self, request: bytes) -> None:
         self._socket.sendall(request)

@@ -23,6 +23,9 @@ class Spent(NamedTuple):
 class PullCounter(Protocol):
     """Counts pulls of subjects such as `account:17` or `address:192.0.2.1`, for all workers together."""
 
+    waits: bool
+    """Whether it asks another server: then the fast door, which cannot wait, must not use it."""
+
     async def spend(self, subject: str, limit: PullLimit) -> Spent:
         """Count one pull when it is allowed: of a hundred allowed exactly a hundred are, whoever asks at once."""
         ...

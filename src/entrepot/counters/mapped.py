@@ -43,6 +43,8 @@ class _Lease:
 class MappedCounter:
     """The port PullCounter. Its coroutines never wait, so that the fast door may use it."""
 
+    waits = False
+
     def __init__(self, path: Path, clock: Callable[[], float] = time.time, slots: int = _FIRST) -> None:
         """`path` of the file, made when it is not there; `clock` gives seconds since 1970."""
         self._path = path

@@ -60,6 +60,8 @@ _log = structlog.get_logger()
 class RedisCounter:
     """The port PullCounter."""
 
+    waits = True
+
     def __init__(self, url: str, alone: PullCounter, nodes: int) -> None:
         """`alone` counts while Redis is away, each of `nodes` nodes its share."""
         pool = BlockingConnectionPool.from_url(

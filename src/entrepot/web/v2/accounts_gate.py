@@ -74,7 +74,7 @@ class AccountsGate:
 
     def remembered(self, authorization: bytes | None, address: str) -> Visit | None:
         """See Gate."""
-        if authorization is None:
+        if authorization is None or self._counter.waits:
             return None
         mark = sha256(authorization).digest()
         found = self._visits.get(mark)
