@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from entrepot.access.keys import derive
 from entrepot.config import Settings
+from entrepot.database.accounts import DatabaseAccounts
 from entrepot.database.grants import DatabaseGrants
 from entrepot.database.hub_repositories import DatabaseHubRepositories
 from entrepot.database.organizations import DatabaseOrganizations
@@ -13,6 +14,7 @@ from entrepot.database.plans import DatabasePlans
 from entrepot.database.robots import DatabaseRobots
 from entrepot.database.teams import DatabaseTeams
 from entrepot.gatehouse import Gatehouse
+from entrepot.hub.accounts import Accounts
 from entrepot.hub.grants import Grants
 from entrepot.hub.organizations import Organizations
 from entrepot.hub.plans import Plans
@@ -20,6 +22,7 @@ from entrepot.hub.repositories import Repositories
 from entrepot.hub.robots import Robots
 from entrepot.hub.search import Search
 from entrepot.hub.teams import Teams
+from entrepot.web.api.accounts import account_routes, administration_routes
 from entrepot.web.api.frame import Api
 from entrepot.web.api.grants import grant_routes
 from entrepot.web.api.namespaces import namespace_routes
@@ -35,8 +38,11 @@ def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
     engine, rights = house.engine, house.rights
     organizations = Organizations(DatabaseOrganizations(engine), rights, retired_name_key(house.root))
     plans = Plans(DatabasePlans(engine))
+    accounts = make_accounts(settings, house)
     return Api(
         [
+            account_routes(accounts),
+            administration_routes(accounts),
             organization_routes(organizations),
             team_routes(Teams(DatabaseTeams(engine), rights)),
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
@@ -47,6 +53,18 @@ def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
             namespace_routes(organizations, plans),
         ],
         house.login,
+    )
+
+
+def make_accounts(settings: Settings, house: Gatehouse) -> Accounts:
+    """The use-case of accounts."""
+    return Accounts(
+        DatabaseAccounts(house.engine),
+        house.passwords,
+        house.login,
+        retired_name_key(house.root),
+        sign_up=settings.accounts.sign_up == "open",
+        passwords_here=settings.auth.htpasswd is None,
     )
 
 

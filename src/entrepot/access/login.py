@@ -15,6 +15,7 @@ from entrepot.access.login_rows import LoginRows, StoredCredential, StoredIdenti
 from entrepot.access.passwords import Passwords, VerifiedPasswords
 from entrepot.access.throttling import Throttling
 
+_AS_PASSWORD = frozenset({"personal", "robot", "refresh"})  # what may stand in a password's place
 _WRONG = "incorrect username or password"  # Docker Hub's words, which people search for
 
 
@@ -55,16 +56,16 @@ class Login:
         """
         name = user.lower()
         if lookup_of(secret) is not None:
-            actor = await self._by_secret(secret, name)
+            actor = await self._by_secret(secret, name, _AS_PASSWORD)
             if actor is not None:
                 return self._welcome(actor, address, agent)
             await self._check(None, name, address, known=False)
             await self._refuse(None, name, address, known=False, reason="no such token")
         return await self._by_password(name, secret, address)
 
-    async def by_secret(self, secret: str, address: str, agent: str) -> Actor:
-        """An actor by a secret alone; LoginRefused when it is none of ours, or has ended."""
-        actor = await self._by_secret(secret, None)
+    async def by_secret(self, secret: str, address: str, agent: str, kinds: frozenset[str]) -> Actor:
+        """An actor by a secret of these kinds alone; LoginRefused when it is none of ours, or has ended."""
+        actor = await self._by_secret(secret, None, kinds)
         if actor is None:
             raise LoginRefused("the token is unknown, revoked or expired")
         return self._welcome(actor, address, agent)
@@ -84,12 +85,14 @@ class Login:
         self._notes.used(actor.credential_id, address, agent)
         return actor
 
-    async def _by_secret(self, secret: str, name: str | None) -> Actor | None:
+    async def _by_secret(self, secret: str, name: str | None, kinds: frozenset[str]) -> Actor | None:
         lookup = lookup_of(secret)
         if lookup is None:
             return None
         credential = await self._rows.credential(lookup)
         if credential is None or not self._secrets.matches(secret, credential.hash):
+            return None
+        if credential.credential_kind not in kinds:
             return None
         if name not in (None, "", "<token>", credential.name):  # Docker's sign for an identity token is <token>
             return None

@@ -3,6 +3,7 @@
 import click
 
 from entrepot import __version__
+from entrepot.cli.admin import admin
 from entrepot.cli.config import config
 from entrepot.cli.health import health
 from entrepot.cli.serve import serve
@@ -22,5 +23,6 @@ def cli() -> None:
 
 
 cli.add_command(serve)
+cli.add_command(admin)
 cli.add_command(config)
 cli.add_command(health)

@@ -1,9 +1,9 @@
 """Pulls counted in one memory-mapped file, shared by the workers of a node; a restart finds everything as it was.
 
 A lock of a file beside it is held around each look and change: microseconds, and the kernel lets it go when its holder
-is killed. For a subject that has thousands left a worker takes a few pulls ahead, so that it needs the lock seldom; what
-nobody asks for within a second or two it gives back. With fewer left each pull is counted by itself: a limit is never
-passed, and what a kill takes along is at most a few of thousands.
+is killed. For a subject that has thousands left a worker takes a few pulls ahead, so that it needs the lock seldom;
+what nobody asks for within a second or two it gives back. With fewer left each pull is counted by itself: a limit is
+never passed, and what a kill takes along is at most a few of thousands.
 """
 
 import mmap

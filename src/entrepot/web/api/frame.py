@@ -20,6 +20,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PREFIX = "/api/v1"
+_BEARERS = frozenset({"session", "personal", "robot"})
 _LARGEST = 1024 * 1024  # bytes of a body: a README has the most
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": text, "content": {"application/problem+json": {}}}
@@ -85,9 +86,12 @@ class Api:
         address = scope[ADDRESS]
         if scheme.lower() == "basic":
             user, secret = _basic(value)
-            return await self._login.basic(user, secret, address, agent)
+            actor = await self._login.basic(user, secret, address, agent)
+            if actor.credential_kind == "refresh":
+                raise LoginRefused("a refresh token is for /token only")
+            return actor
         if scheme.lower() == "bearer" and lookup_of(value.strip()) is not None:
-            return await self._login.by_secret(value.strip(), address, agent)
+            return await self._login.by_secret(value.strip(), address, agent, _BEARERS)
         raise LoginRefused(
             "log in by Basic with a password or a personal access token, or by Bearer with a session's token"
             " (POST /api/v1/sessions); a token of /v2/ is not for here"

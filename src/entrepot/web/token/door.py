@@ -20,6 +20,7 @@ from entrepot.web.message import Answer, BadRequest, Headers, Request
 from entrepot.web.v2.accounts_gate import has_controls, read_basic
 from entrepot.web.v2.errors import refusal
 
+_REFRESH = frozenset({"refresh"})
 _JSON = (b"content-type", b"application/json")
 _PRIVATE = (b"cache-control", b"no-store")
 _MOST = 64 * 1024  # bytes of a form
@@ -92,7 +93,7 @@ class TokenDoor:
                 actor = await self._login.basic(user, secret, address, agent)
             case "refresh_token":
                 refresh = form.get("refresh_token", "")
-                actor = await self._login.by_secret(refresh, address, agent)
+                actor = await self._login.by_secret(refresh, address, agent, _REFRESH)
             case _:
                 return _oauth_error("unsupported_grant_type", "grant_type is password or refresh_token")
         service = form.get("service", "")
