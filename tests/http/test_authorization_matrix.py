@@ -24,11 +24,11 @@ TABLE = """
 no token                      ---     ---       ---      ---       ---     -     -
 anonymous                     +--     ---       ---      ---       ---     +     +
 a stranger                    +--     +--       ---      ---       ---     +     +
-a reader, by a team           +--     +--       +--      +--       ?+-     +     +
+a reader, by a team           +--     +--       +--      +--       ?+?     +     +
 a writer                      ++-     ++-       ++-      +!-       ---     +     +
 an admin of the repository    +++     +++       +++      +!!       ---     +     +
-an owner                      +++     +++       +++      +!!       ?+-     +     +
-an administrator              +++     +++       +++      +!!       ?+-     +     +
+an owner                      +++     +++       +++      +!!       ?+?     +     +
+an administrator              +++     +++       +++      +!!       ?+?     +     +
 a robot that may write        ++-     ++-       ++-      +!-       ---     +     +
 a token for reading           +--     +--       +--      +--       ---     +     +
 a token for one repository    +--     ---       +++      ---       ---     +     +

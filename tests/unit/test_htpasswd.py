@@ -64,7 +64,7 @@ async def test_the_right_password_of_a_line_is_accepted(path: Path) -> None:
     assert not await Passwords().verify("secret", file.find("bob"), dummy=file.dummy("bob"))
 
 
-@pytest.mark.parametrize("name", ["admin", "test", "registry", "v2"])
+@pytest.mark.parametrize("name", ["admin", "settings", "registry", "v2"])
 def test_reserved_names_may_stand_in_the_file(path: Path, name: str) -> None:
     path.write_text(f"{name}:{ALICE}\n")
     assert Htpasswd(path).find(name) == ALICE

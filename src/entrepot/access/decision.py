@@ -116,13 +116,12 @@ def _account_role(actor: Actor, facts: Facts) -> tuple[Role, str]:
 
 
 def _creation(actor: Actor, action: Action, facts: Facts) -> Decision:
-    """A repository that does not exist is visible to whoever might create it: everybody else is told nothing."""
+    """A repository that does not exist is visible to whoever might create it, and then there is nothing to pull or to
+    delete: everybody else is told nothing."""
     may, reason = may_create(actor, facts)
-    if action is Action.PULL:
-        return Decision(may, may, reason, _basis(facts) if may else None)
-    if not may or action is not Action.PUSH:
-        return Decision(False, may, reason if not may else "there is no such repository")
-    return Decision(True, True, reason, _basis(facts))
+    if may and action is Action.OWN:
+        return Decision(False, True, "there is no such repository")
+    return Decision(may, may, reason, _basis(facts) if may else None)
 
 
 def may_create(actor: Actor, facts: Facts) -> tuple[bool, str]:

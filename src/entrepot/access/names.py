@@ -12,12 +12,11 @@ _NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
 _SHORTEST, _LONGEST = 2, 40
 # What stands, or may one day stand, at the root of the web address, in `/v2/`, or in a host's place.
 _RESERVED_WORDS = """
-    about account accounts admin administrator api assets auth billing blob blobs catalog console dashboard docs
-    entrepot explore favicon health healthz help host internal library livez localhost login logout manifests me
-    metrics mirror namespace namespaces new none null ops org organization organizations orgs owner plans pricing
-    privacy private public ratelimitpreview readyz register registry repositories repository robots root search
-    security self session sessions settings setup signin signup static status support system tag tags team teams
-    terms test token tokens ui upstream upstreams user users v1 v2 v3 web well-known www
+    about account accounts admin administrator api assets auth billing catalog console dashboard docs entrepot
+    explore favicon health healthz help host library livez localhost login logout me metrics mirror namespace
+    namespaces new none null ops org organization organizations orgs owner plans pricing privacy ratelimitpreview
+    readyz register registry repositories repository robots root search session sessions settings setup signin
+    signup static status support terms token tokens ui users v1 v2 v3 well-known www
 """
 RESERVED = frozenset(_RESERVED_WORDS.split())
 """Names that no account can have; upstreams' aliases are reserved too, but have dots."""
