@@ -32,7 +32,7 @@ _PROVE = (
     "INSERT INTO identities (account_id, provider, subject, secret, changed_at)"
     " VALUES (:id, 'password', :name, :secret, now_us())"
 )
-_NEW_SECRET = (
+_PROVE_ANEW = (
     "UPDATE identities SET secret = :secret, changed_at = CASE WHEN now_us() > changed_at THEN now_us()"
     " ELSE changed_at + 1 END WHERE account_id = :id AND provider = 'password'"
 )
@@ -145,7 +145,7 @@ class DatabaseAccounts(AccountRows):
 
         async def change(transaction: Transaction) -> None:
             account = await _there(transaction, account_id)
-            if not await transaction.run(_NEW_SECRET, id=account_id, secret=password_hash):
+            if not await transaction.run(_PROVE_ANEW, id=account_id, secret=password_hash):
                 await transaction.run(_PROVE, id=account_id, name=account.name, secret=password_hash)
             await transaction.run(_END_ALL if reset else _END_SESSIONS, id=account_id)
             kind = "account.reset" if reset else "account.password"
