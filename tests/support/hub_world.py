@@ -72,12 +72,12 @@ class Visitor(Registry):
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         super().__init__(url)
-        self._headers = dict(headers)
+        self.sent = dict(headers)
 
     def request(self, method: str, target: str, headers: Headers = (), body: bytes | None = None) -> Answer:
         """See Registry."""
         given = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
-        return super().request(method, target, [*self._headers.items(), *given], body)
+        return super().request(method, target, [*self.sent.items(), *given], body)
 
 
 class World:

@@ -164,7 +164,8 @@ def test_a_push_creates_as_the_namespace_says(facts: dict[str, object], may: boo
     there = replace(NOTHING_THERE, **facts)  # type: ignore[arg-type]
     assert decide(SOMEBODY, Action.PUSH, there).allowed == may
     assert decide(SOMEBODY, Action.PULL, there).allowed == may  # may know that nothing is there
-    assert not decide(SOMEBODY, Action.DELETE, there).allowed
+    assert decide(SOMEBODY, Action.DELETE, there).allowed == may  # nor to be deleted
+    assert not decide(SOMEBODY, Action.OWN, there).allowed
 
 
 def test_nobody_creates_without_a_login_nor_with_a_credential_that_is_too_small() -> None:

@@ -1,0 +1,216 @@
+"""Pull limits as Docker Hub has them: what counts, for whom, what is said, and that it is exact."""
+
+import re
+import socket
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+
+from tests.http.conftest import large
+from tests.support.hub_world import Person, World, serving_world
+from tests.support.serving import OCI_INDEX, a_manifest, descriptor, digest_of
+from tests.support.wire import Answer
+
+ANONYMOUS, ACCOUNT = 100, 200
+LIMITS = {"limits__pulls": "docker-hub"}
+_ADDRESSES = iter(range(1, 60000))
+
+
+@contextmanager
+def limited(factory: pytest.TempPathFactory, **where: str) -> Iterator[World]:
+    with serving_world(factory.mktemp("limited"), **LIMITS, **where) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A server with Docker Hub's limits."""
+    with limited(tmp_path_factory) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def image(hub: World) -> tuple[str, bytes]:
+    """A public repository with an image `v1` and an index `all`; the image's manifest."""
+    owner = hub.person("owner")
+    name = f"{owner.name}/app"
+    visitor = hub.by_basic(owner)
+    manifest = visitor.push_image(name, "v1")
+    index = a_manifest({"manifests": [descriptor(manifest, "application/vnd.oci.image.manifest.v1+json")]}, OCI_INDEX)
+    assert visitor.put_manifest(name, "all", index, OCI_INDEX).status == 201
+    return name, manifest
+
+
+@pytest.fixture
+def address() -> str:
+    """An address that no other test comes from."""
+    number = next(_ADDRESSES)
+    return f"198.51.{number // 250}.{number % 250 + 1}"
+
+
+def pull(hub: World, name: str, reference: str, address: str, who: Person | None = None, method: str = "GET") -> Answer:
+    token = hub.token_for(who, name, actions="pull")
+    headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}
+    return hub.server.request(method, f"/v2/{name}/manifests/{reference}", headers)
+
+
+def remaining(answer: Answer) -> int:
+    match = re.fullmatch(r"(\d+);w=21600", answer["ratelimit-remaining"])
+    assert match, answer
+    return int(match[1])
+
+
+def test_a_pull_of_an_image_counts_and_says_so(hub: World, image: tuple[str, bytes], address: str) -> None:
+    answer = pull(hub, image[0], "v1", address)
+    assert answer.status == 200
+    assert (answer["ratelimit-limit"], remaining(answer)) == ("100;w=21600", ANONYMOUS - 1)
+    assert answer["docker-ratelimit-source"] == address
+
+
+def test_the_headers_names_are_in_lower_case_on_the_wire(hub: World, image: tuple[str, bytes]) -> None:
+    token = hub.token_for(None, image[0], actions="pull")
+    host, port = hub.server.address
+    with socket.create_connection((host, port)) as connection, connection.makefile("rb") as answer:
+        request = f"HEAD /v2/{image[0]}/manifests/v1 HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        connection.sendall(request.encode())
+        lines = [line.partition(b":")[0] for line in iter(answer.readline, b"\r\n")]
+    assert {b"ratelimit-limit", b"ratelimit-remaining", b"docker-ratelimit-source"} <= set(lines)
+
+
+def test_what_is_no_pull_does_not_count(hub: World, image: tuple[str, bytes], address: str) -> None:
+    name, manifest = image
+    digest = digest_of(manifest)
+    for method, reference in (("HEAD", "v1"), ("GET", "all"), ("HEAD", digest)):
+        answer = pull(hub, name, reference, address, method=method)
+        assert (answer.status, remaining(answer)) == (200, ANONYMOUS)
+    token = {"Authorization": f"Bearer {hub.token_for(None, name, actions='pull')}", "X-Forwarded-For": address}
+    unchanged = hub.server.get(f"/v2/{name}/manifests/v1", {**token, "If-None-Match": f'"{digest}"'})
+    assert (unchanged.status, remaining(unchanged)) == (304, ANONYMOUS)
+    assert hub.server.get(f"/v2/{name}/manifests/none", token).status == 404
+    assert hub.server.get(f"/v2/{name}/tags/list", token).status == 200
+    assert remaining(pull(hub, name, "v1", address, method="HEAD")) == ANONYMOUS
+
+
+def test_every_pull_counts_also_of_what_was_pulled_before(hub: World, image: tuple[str, bytes], address: str) -> None:
+    name, manifest = image
+    left = [remaining(pull(hub, name, reference, address)) for reference in ("v1", "v1", digest_of(manifest))]
+    assert left == [ANONYMOUS - 1, ANONYMOUS - 2, ANONYMOUS - 3]
+
+
+def test_over_it_a_get_is_429_and_a_head_says_that_nothing_is_left(
+    hub: World, image: tuple[str, bytes], address: str
+) -> None:
+    for _ in range(ANONYMOUS):
+        assert pull(hub, image[0], "v1", address).status == 200
+    refused = pull(hub, image[0], "v1", address)
+    assert (refused.status, refused.code) == (429, "TOOMANYREQUESTS")
+    assert refused.message.startswith("You have reached your pull rate limit")
+    assert 0 < int(refused["retry-after"]) <= 21600
+    assert remaining(refused) == 0
+    head = pull(hub, image[0], "v1", address, method="HEAD")
+    assert (head.status, remaining(head)) == (200, 0)
+
+
+def test_an_account_has_its_own_limit_and_leaves_the_addresss_alone(
+    hub: World, image: tuple[str, bytes], address: str
+) -> None:
+    alice = hub.person("alice")
+    answer = pull(hub, image[0], "v1", address, alice)
+    assert (answer["ratelimit-limit"], remaining(answer)) == ("200;w=21600", ACCOUNT - 1)
+    assert answer["docker-ratelimit-source"] == str(alice.actor.account_id)
+    assert remaining(pull(hub, image[0], "v1", address, method="HEAD")) == ANONYMOUS
+
+
+def test_a_robot_charges_its_organization(hub: World, image: tuple[str, bytes], address: str) -> None:
+    owner = hub.person("boss")
+    organization = hub.organization(owner)
+    robots = [hub.robot(owner, organization) for _ in range(2)]
+    left = [remaining(pull(hub, image[0], "v1", address, robot)) for robot in robots]
+    assert left == [ACCOUNT - 1, ACCOUNT - 2]
+
+
+def test_ipv6_counts_by_its_64_bits_of_network(hub: World, image: tuple[str, bytes]) -> None:
+    network = f"2001:db8:{uuid4().hex[:4]}:1"
+    first = pull(hub, image[0], "v1", f"{network}::1")
+    second = pull(hub, image[0], "v1", f"{network}:ffff::2")
+    assert (remaining(first), remaining(second)) == (ANONYMOUS - 1, ANONYMOUS - 2)
+    assert first["docker-ratelimit-source"].endswith(":1::")
+
+
+def test_a_challenge_for_a_manifest_shows_what_is_left_and_counts_nothing(
+    hub: World, image: tuple[str, bytes], address: str
+) -> None:
+    for _ in range(2):
+        answer = hub.server.get(f"/v2/{image[0]}/manifests/v1", {"X-Forwarded-For": address})
+        assert (answer.status, remaining(answer)) == (401, ANONYMOUS)
+
+
+def test_the_preview_always_exists_and_shows_the_callers_limit(hub: World, address: str) -> None:
+    for method in ("HEAD", "GET"):
+        answer = pull(hub, "ratelimitpreview/test", "latest", address, method=method)
+        assert (answer.status, remaining(answer)) == (200, ANONYMOUS)
+    alice = hub.person("alice")
+    assert remaining(pull(hub, "ratelimitpreview/test", "latest", address, alice, "HEAD")) == ACCOUNT
+
+
+def test_a_plan_and_an_exemption_change_it(hub: World, image: tuple[str, bytes], address: str) -> None:
+    alice = hub.person("alice")
+    hub.execute("UPDATE accounts SET plan = 'pro' WHERE id = :id", id=alice.actor.account_id)
+    assert pull(hub, image[0], "v1", address, alice).header("ratelimit-limit") is None
+    owner = hub.person("owner")
+    name = f"{owner.name}/free"
+    hub.by_basic(owner).push_image(name, "v1")
+    hub.execute("UPDATE repositories SET pulls_exempt = 1 WHERE name = :name", name=name)
+    hub.do(lambda world: world.repositories.set_visibility(owner.actor, name, "internal", "192.0.2.1"))
+    hub.do(lambda world: world.repositories.set_visibility(owner.actor, name, "public", "192.0.2.1"))
+    assert pull(hub, name, "v1", address).header("ratelimit-limit") is None
+
+
+def cross(worlds: list[World], name: str, address: str) -> list[Answer]:
+    """Two hundred clients that pull at once, over all servers."""
+    token = worlds[0].token_for(None, name, actions="pull")
+    headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}
+
+    def one(number: int) -> Answer:
+        return worlds[number % len(worlds)].server.get(f"/v2/{name}/manifests/v1", headers)
+
+    with ThreadPoolExecutor(200) as clients:
+        return list(clients.map(one, range(200)))
+
+
+def test_of_200_clients_at_once_exactly_100_are_answered(hub: World, image: tuple[str, bytes], address: str) -> None:
+    statuses = sorted(answer.status for answer in cross([hub], image[0], address))
+    assert statuses == [200] * 100 + [429] * 100
+
+
+@pytest.mark.xdist_group("large")
+def test_of_200_clients_at_two_nodes_exactly_100_are_answered(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: str, redis_url: str, address: str
+) -> None:
+    with (
+        large(postgres_server, s3_server) as where,
+        limited(tmp_path_factory, **where, redis__url=redis_url) as one,
+        limited(tmp_path_factory, **where, redis__url=redis_url) as other,
+    ):
+        owner = one.person("owner")
+        name = f"{owner.name}/app-{uuid.uuid4().hex[:6]}"
+        one.by_basic(owner).push_image(name, "v1")
+        statuses = sorted(answer.status for answer in cross([one, other], name, address))
+        assert statuses == [200] * 100 + [429] * 100
+
+
+def test_a_restart_does_not_reset_it(tmp_path_factory: pytest.TempPathFactory, address: str) -> None:
+    directory = tmp_path_factory.mktemp("again")
+    with serving_world(directory, **LIMITS) as world:
+        owner = world.person("owner")
+        name = f"{owner.name}/app"
+        world.by_basic(owner).push_image(name, "v1")
+        assert remaining(pull(world, name, "v1", address)) == ANONYMOUS - 1
+        world.server.process.kill()
+        world.server.process.wait()
+    with serving_world(directory, **LIMITS) as world:
+        assert remaining(pull(world, name, "v1", address)) == ANONYMOUS - 2
