@@ -1,6 +1,6 @@
 """Every row of the table and its targets, as issues 3 and 4 have them, "How fast"."""
 
-from bench import memory, metadata, pulls, pushes
+from bench import memory, metadata, people, pulls, pushes
 from bench.content import MIB
 from bench.entrepot import Entrepot, EntrepotS3, EntrepotTls
 from bench.hub import DistributionTokens, EntrepotHub, EntrepotHubOne, EntrepotHubRedis, EntrepotOne
@@ -137,6 +137,36 @@ ROWS = (
         measure=metadata.catalog,
         servers=(Entrepot,),
         targets=(Target("p99", 0.005),),
+        alone=True,
+    ),
+    Row(
+        key="permissions",
+        title="decisions, each with its look-up, 1,000,000 accounts",
+        unit="/s",
+        measure=people.permissions,
+        servers=(EntrepotHub,),
+        ours=EntrepotHub,
+        targets=(Target("p99", 0.001),),
+        alone=True,
+    ),
+    Row(
+        key="hub-catalog",
+        title="catalog pages with 1,000,000 accounts",
+        unit="/s",
+        measure=people.catalog_of_a_hub,
+        servers=(EntrepotHub,),
+        ours=EntrepotHub,
+        targets=(Target("p99", 0.02),),
+        alone=True,
+    ),
+    Row(
+        key="hub-search",
+        title="search pages with 100,000 repositories",
+        unit="/s",
+        measure=people.search_of_a_hub,
+        servers=(EntrepotHub,),
+        ours=EntrepotHub,
+        targets=(Target("p99", 0.02),),
         alone=True,
     ),
 )

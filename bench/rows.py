@@ -47,9 +47,10 @@ class Scale:
     images: int = 1000
     parallel_size: int = GIB
     manifests: int = 100_000
+    accounts: int = 1_000_000
 
 
-QUICK = Scale(seconds=1.0, transfers=1, images=200, parallel_size=128 * MIB, manifests=10_000)
+QUICK = Scale(seconds=1.0, transfers=1, images=200, parallel_size=128 * MIB, manifests=10_000, accounts=20_000)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A lean registry client over blocking sockets: the load must not eat the cores that it shares with the server."""
 
+import json
 import os
 import re
 import socket
@@ -7,7 +8,7 @@ import ssl
 import struct
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from bench.content import MIB, OCI_MANIFEST, Blob, LargeBlob
 
@@ -77,6 +78,14 @@ class Connection:
         """Send a whole request and read its whole answer; WireError when its status is not `expected`."""
         self._socket.sendall(request)
         return self.answer(expected, bodiless=request.startswith(b"HEAD"))
+
+    def body(self, request: bytes, expected: int) -> Any:
+        """Send a whole request and return its answer's JSON, which comes in one piece."""
+        self._socket.sendall(request)
+        head, _, content = self._receive().partition(b"\r\n\r\n")
+        if int(head[9:12]) != expected:
+            raise WireError(f"expected {expected}, got: {head[:2000].decode(errors='replace')}")
+        return json.loads(content)
 
     def send_large(self, blob: LargeBlob) -> None:
         """Send a blob as a body: by sendfile, or over TLS from memory."""
