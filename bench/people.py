@@ -23,28 +23,10 @@ from entrepot.storage import layout
 _FIRST = 1000  # ids of what is grown begin here
 _LOOKS, _REQUESTS = 2000, 300
 _VISIBILITIES = ("public", "private", "private", "internal")
-_WORDS = tuple(
-    [
-        "alpine",
-        "api",
-        "auth",
-        "backend",
-        "base",
-        "build",
-        "cache",
-        "cloud",
-        "data",
-        "edge",
-        "gateway",
-        "image",
-        "java",
-        "node",
-        "python",
-        "queue",
-        "redis",
-        "web",
-    ]
-)
+_WORDS = (
+    "alpine", "api", "auth", "backend", "base", "build", "cache", "cloud", "data", "edge", "gateway", "image", "java",
+    "node", "python", "queue", "redis", "web",
+)  # fmt: skip
 
 Rows = Iterable[Sequence[object]]
 
