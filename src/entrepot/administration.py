@@ -12,7 +12,8 @@ from entrepot.database.keys import DatabaseSigningKeys
 from entrepot.database.version import postgres_is_current, sqlite_is_current
 from entrepot.gatehouse import Gatehouse
 from entrepot.hub.accounts import Accounts
-from entrepot.hub_api import make_accounts
+from entrepot.hub.tokens import Tokens
+from entrepot.hub_api import make_accounts, make_tokens
 from entrepot.preparation import root_secret
 from entrepot.storage import layout
 from entrepot.stores import database
@@ -34,6 +35,7 @@ class Desk:
     """What can be done."""
 
     accounts: Accounts
+    tokens: Tokens
     keys: DatabaseSigningKeys
 
 
@@ -53,4 +55,4 @@ async def _at_the_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]])
         engine = database(settings)
         stack.push_async_callback(engine.close)
         house = Gatehouse(settings, engine, root_secret(settings), stack)
-        return await work(Desk(make_accounts(settings, house), DatabaseSigningKeys(engine)))
+        return await work(Desk(make_accounts(settings, house), make_tokens(house), DatabaseSigningKeys(engine)))

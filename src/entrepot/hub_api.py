@@ -13,6 +13,7 @@ from entrepot.database.organizations import DatabaseOrganizations
 from entrepot.database.plans import DatabasePlans
 from entrepot.database.robots import DatabaseRobots
 from entrepot.database.teams import DatabaseTeams
+from entrepot.database.tokens import DatabaseTokens
 from entrepot.gatehouse import Gatehouse
 from entrepot.hub.accounts import Accounts
 from entrepot.hub.grants import Grants
@@ -22,6 +23,7 @@ from entrepot.hub.repositories import Repositories
 from entrepot.hub.robots import Robots
 from entrepot.hub.search import Search
 from entrepot.hub.teams import Teams
+from entrepot.hub.tokens import Tokens
 from entrepot.web.api.accounts import account_routes, administration_routes
 from entrepot.web.api.frame import Api
 from entrepot.web.api.grants import grant_routes
@@ -31,6 +33,7 @@ from entrepot.web.api.plans import plan_routes
 from entrepot.web.api.repositories import repository_routes, search_routes
 from entrepot.web.api.robots import robot_routes
 from entrepot.web.api.teams import team_routes
+from entrepot.web.api.tokens import session_routes, token_routes
 
 
 def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
@@ -39,10 +42,13 @@ def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
     organizations = Organizations(DatabaseOrganizations(engine), rights, retired_name_key(house.root))
     plans = Plans(DatabasePlans(engine))
     accounts = make_accounts(settings, house)
+    tokens = make_tokens(house)
     return Api(
         [
             account_routes(accounts),
             administration_routes(accounts),
+            token_routes(tokens),
+            session_routes(tokens),
             organization_routes(organizations),
             team_routes(Teams(DatabaseTeams(engine), rights)),
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
@@ -66,6 +72,11 @@ def make_accounts(settings: Settings, house: Gatehouse) -> Accounts:
         sign_up=settings.accounts.sign_up == "open",
         passwords_here=settings.auth.htpasswd is None,
     )
+
+
+def make_tokens(house: Gatehouse) -> Tokens:
+    """The use-case of people's credentials."""
+    return Tokens(DatabaseTokens(house.engine), house.rights, house.secrets, house.login)
 
 
 def retired_name_key(root: bytes) -> Callable[[str], str]:

@@ -106,6 +106,36 @@ def list_accounts(file: Path | None) -> None:
     _do(file, work)
 
 
+@admin.command("token")
+@click.argument("name")
+@click.option("--label", default="made by the administrator", show_default=True, help="What it is for.")
+@click.option(
+    "--role",
+    type=click.Choice(["repo:read", "repo:write", "repo:admin"]),
+    default="repo:read",
+    show_default=True,
+    help="The most that it may do.",
+)
+@click.option("--expires", metavar="DURATION", help="How long it holds, as 30d. [default: until it is revoked]")
+@config_option
+def token(file: Path | None, name: str, label: str, role: str, expires: str | None) -> None:
+    """Make a personal access token for somebody, and print it this once."""
+
+    async def work(desk: "Desk") -> str:
+        from entrepot.administration import CONSOLE, OPERATOR
+        from entrepot.config.kinds import WHOLE_DURATION
+
+        try:
+            seconds = None if expires is None else WHOLE_DURATION.read(expires)
+        except ValueError:
+            raise Refusal(f"--expires must be {WHOLE_DURATION.form}") from None
+        account = await desk.accounts.profile(name)
+        made = await desk.tokens.create_for(OPERATOR, account.id, label, role, seconds, CONSOLE)
+        return made.secret
+
+    click.echo(_do(file, work))
+
+
 @admin.command("rotate-keys")
 @config_option
 def rotate_keys(file: Path | None) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator
 
 from entrepot.access.actor import Actor
@@ -38,6 +38,9 @@ Limit = Annotated[int, Query(ge=1, le=MOST, description="How many items a page h
 AfterNumber = Annotated[
     int, Query(ge=0, le=2**53, description="Where the page begins: `next` of the page before, or 0.")
 ]
+
+
+Identity = Annotated[int, Path(ge=1, le=2**53, description="Its number.")]
 
 
 class Page(BaseModel, Generic[T]):
