@@ -11,12 +11,15 @@ from entrepot.database.grants import DatabaseGrants
 from entrepot.database.hub_repositories import DatabaseHubRepositories
 from entrepot.database.organizations import DatabaseOrganizations
 from entrepot.database.plans import DatabasePlans
+from entrepot.database.quotas import DatabaseStorage
 from entrepot.database.robots import DatabaseRobots
 from entrepot.database.teams import DatabaseTeams
 from entrepot.database.tokens import DatabaseTokens
+from entrepot.database.usage import DatabaseUsage
 from entrepot.gatehouse import Gatehouse
 from entrepot.hub.accounts import Accounts
 from entrepot.hub.grants import Grants
+from entrepot.hub.limits import LimitViews
 from entrepot.hub.organizations import Organizations
 from entrepot.hub.plans import Plans
 from entrepot.hub.repositories import Repositories
@@ -24,9 +27,11 @@ from entrepot.hub.robots import Robots
 from entrepot.hub.search import Search
 from entrepot.hub.teams import Teams
 from entrepot.hub.tokens import Tokens
+from entrepot.hub.usage import Usage
 from entrepot.web.api.accounts import account_routes, administration_routes
 from entrepot.web.api.frame import Api
 from entrepot.web.api.grants import grant_routes
+from entrepot.web.api.limits import limit_routes, usage_routes
 from entrepot.web.api.namespaces import namespace_routes
 from entrepot.web.api.organizations import organization_routes
 from entrepot.web.api.plans import plan_routes
@@ -42,6 +47,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
     organizations = Organizations(DatabaseOrganizations(engine), rights, retired_name_key(house.root))
     plans = Plans(DatabasePlans(engine))
     accounts = make_accounts(settings, house)
+    usage = Usage(DatabaseUsage(engine))
     tokens = make_tokens(house)
     return Api(
         [
@@ -54,6 +60,8 @@ def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
             grant_routes(Grants(DatabaseGrants(engine), rights)),
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
+            limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),
+            usage_routes(usage, rights),
             search_routes(search),
             plan_routes(plans),
             namespace_routes(organizations, plans),

@@ -214,3 +214,49 @@ def test_a_restart_does_not_reset_it(tmp_path_factory: pytest.TempPathFactory, a
         world.server.process.wait()
     with serving_world(directory, **LIMITS) as world:
         assert remaining(pull(world, name, "v1", address)) == ANONYMOUS - 2
+
+
+def test_the_api_says_what_is_left_when_the_next_is_free_and_who_used_it(
+    hub: World, image: tuple[str, bytes], address: str
+) -> None:
+    pull(hub, image[0], "v1", address)
+    found = hub.server.get("/api/v1/limits", {"X-Forwarded-For": address}).json()
+    assert (found["subject"], found["limit"], found["remaining"], found["next_free_in"]) == (address, 100, 99, 0)
+    alice = hub.person("alice")
+    pull(hub, image[0], "v1", address, alice)
+    own = hub.server.get("/api/v1/limits", alice.basic).json()
+    assert (own["limit"], own["remaining"], own["window"]) == (200, 199, 21600)
+
+
+def test_usage_says_who_pulled_what_as_json_and_csv(tmp_path_factory: pytest.TempPathFactory, address: str) -> None:
+    directory = tmp_path_factory.mktemp("usage")
+    with serving_world(directory, **LIMITS) as world:
+        owner, alice = world.person("owner"), world.person("alice")
+        name = f"{owner.name}/app"
+        world.by_basic(owner).push_image(name, "v1")
+        for _ in range(3):
+            pull(world, name, "v1", address, alice)
+        world.server.stop()  # what a worker has written is counted when it has ended
+    with serving_world(directory, **LIMITS) as world:
+        target = f"/api/v1/usage?namespace={owner.name}&group=repository&group=account&group=address&group=tag"
+        while not (items := world.server.get(target, owner.basic).json()["items"]):
+            continue
+        (item,) = items
+        assert (item["repository"], item["account"], item["address"], item["tag"], item["pulls"]) == (
+            name,
+            alice.name,
+            address,
+            "v1",
+            3,
+        )
+        table = world.server.get(f"{target}&format=csv", owner.basic)
+        assert table["content-type"].startswith("text/csv")
+        assert name in table.body.decode()
+        assert world.server.get(target, alice.basic).status == 403
+        assert world.server.get("/api/v1/usage", {}).status == 403
+        mine = world.server.get("/api/v1/usage?group=repository", alice.basic).json()["items"]
+        assert [each["pulls"] for each in mine] == [3]
+        storage = f"/api/v1/namespaces/{owner.name}/storage"
+        found = world.server.get(storage, owner.basic).json()
+        assert found["images"] == found["used"] > 0
+        assert world.server.get(storage, alice.basic).status == 404

@@ -6,7 +6,8 @@ uploads have received or have been promised. Only a namespace whose plan has a l
 
 from dataclasses import dataclass
 
-from entrepot.database.engine import Transaction
+from entrepot.database.engine import Engine, Transaction
+from entrepot.hub.limits import StorageView
 from entrepot.registry.errors import Denied
 
 _LIMIT = (
@@ -29,6 +30,7 @@ _USED = (
     " COALESCE((SELECT CAST(SUM(CASE WHEN u.reserved > u.size THEN u.reserved ELSE u.size END) AS bigint)"
     f" FROM uploads u WHERE u.repository_id IN {_OURS} AND u.id <> :but), 0)"
 )
+_ALLOWED = "SELECT p.storage FROM accounts n JOIN plans p ON p.name = n.plan WHERE n.id = :namespace"
 _HAS = f"SELECT 1 FROM blobs b WHERE b.id = :blob AND {_LINKED}"  # noqa: S608
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -88,3 +90,17 @@ def shown(size: int) -> str:
     while value >= 999.5 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
     return f"{value:.3g} {_UNITS[unit]}"
+
+
+class DatabaseStorage:
+    """The port StorageRows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def storage(self, namespace_id: int) -> StorageView:
+        """See the port."""
+        row = (await self._engine.scan(_USED, namespace=namespace_id, but=""))[0]
+        limit = (await self._engine.read(_ALLOWED, namespace=namespace_id))[0][0]
+        found = Storage(images=row[0] + row[2], loose=row[1], uploads=row[3])
+        return StorageView(found.used, found.images, found.loose, found.uploads, limit)

@@ -67,7 +67,7 @@ _LIMITED = (
 )
 _RELEASE = "UPDATE uploads SET reserved = 0 WHERE id = :id AND reserved <> 0"
 _RESERVE = "UPDATE uploads SET reserved = :size WHERE id = :id"
-_AHEAD = 16 * 1024 * 1024  # bytes that a body is promised beyond what it has, so that it asks seldom
+_AHEAD = 1024 * 1024  # bytes that a body is promised beyond what it has, so that it asks seldom
 _MICROSECONDS = 1_000_000
 
 
@@ -117,7 +117,7 @@ class DatabaseUploads:
         except Conflict:
             return False
 
-    async def reserve(self, upload: Upload, size: int) -> int | None:
+    async def reserve(self, upload: Upload, size: int, *, more: bool) -> int | None:
         """See the port."""
         if not await self._engine.read(_LIMITED, repository=upload.repository_id):
             return None
@@ -126,7 +126,7 @@ class DatabaseUploads:
             left = await room(transaction, upload.repository_id, size, upload=upload.id)
             if left is None:
                 return None
-            promised = min(left, size + _AHEAD)
+            promised = min(left, size + _AHEAD) if more else size
             await transaction.run(_RESERVE, id=upload.id, size=promised)
             return promised
 

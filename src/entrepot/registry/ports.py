@@ -198,10 +198,10 @@ class UploadRows(Protocol):
         """Write down the key of a body before its first byte; False when the session has ended."""
         ...
 
-    async def reserve(self, upload: Upload, size: int) -> int | None:
+    async def reserve(self, upload: Upload, size: int, *, more: bool) -> int | None:
         """Promise the session that it may have `size` bytes in all; Denied when its namespace may not store as many.
 
-        Returns how many it may have, a little more than asked for where there is room; None without any limit.
+        Returns how many it may have; with `more` a little more than asked for, where there is room. None without limit.
         """
         ...
 

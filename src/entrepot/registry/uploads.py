@@ -174,7 +174,7 @@ class Uploads:
         return False
 
     async def _write(self, upload: Upload, body: Incoming, hashes: list[Hash]) -> str:
-        reserved = await self._rows.reserve(upload, upload.offset + (body.length or 0))
+        reserved = await self._rows.reserve(upload, upload.offset + (body.length or 0), more=body.length is None)
         key = new_key(upload.id)
         if not await self._rows.claim_body(upload.id, key):
             raise _unknown(upload.id)
@@ -190,7 +190,7 @@ class Uploads:
         """The chunks as long as there is room for them: a chunked body does not say how long it will be."""
         async for chunk in body.received():
             if upload.offset + body.size > reserved:
-                more = await self._rows.reserve(upload, upload.offset + body.size)
+                more = await self._rows.reserve(upload, upload.offset + body.size, more=True)
                 reserved = reserved if more is None else more
             yield chunk
 
