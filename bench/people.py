@@ -119,8 +119,13 @@ def _grow(server: Server, accounts: int) -> None:
 
 def _rows(accounts: int, now: int) -> Iterable[tuple[str, Rows]]:
     """For each account an owner of nothing; an organization for each hundred, with five teams and ten repositories."""
+    yield from _people(accounts, now)
+    yield from _teams(accounts, now)
+    yield from _repositories(accounts, now)
+
+
+def _people(accounts: int, now: int) -> Iterable[tuple[str, Rows]]:
     organizations, first = accounts // 100, _FIRST + accounts
-    teams, repositories = organizations * 5, organizations * 10
     yield (
         "INSERT INTO accounts (id, kind, name, created_at) VALUES (?, 'person', ?, ?)",
         ((_FIRST + number, f"p{number}", now) for number in range(accounts)),
@@ -137,6 +142,11 @@ def _rows(accounts: int, now: int) -> Iterable[tuple[str, Rows]]:
             for person in range(20)
         ),
     )
+
+
+def _teams(accounts: int, now: int) -> Iterable[tuple[str, Rows]]:
+    organizations, first = accounts // 100, _FIRST + accounts
+    teams = organizations * 5
     yield (
         "INSERT INTO teams (id, organization_id, name, created_at) VALUES (?, ?, ?, ?)",
         ((_FIRST + number, first + number // 5, f"t{number % 5}", now) for number in range(teams)),
@@ -149,6 +159,11 @@ def _rows(accounts: int, now: int) -> Iterable[tuple[str, Rows]]:
             for person in range(number % 5, 20, 5)
         ),
     )
+
+
+def _repositories(accounts: int, now: int) -> Iterable[tuple[str, Rows]]:
+    organizations, first = accounts // 100, _FIRST + accounts
+    repositories = organizations * 10
     yield (
         "INSERT INTO repositories (id, name, created_at, namespace_id, visibility, description)"
         " VALUES (?, ?, ?, ?, ?, ?)",
