@@ -137,7 +137,8 @@ class AccountsGate:
         decision = await self._rights.decide(actor, need.action, need.name)
         if not decision.allowed or not _same(verified, need.name, decision):
             raise await self._refuse(request, found, address, decision)
-        return _token_visit(verified, address, caller=caller_of(actor, address, need.action, decision))
+        grant = await self._of_source(actor, need) or verified
+        return _token_visit(verified, address, grant=grant, caller=caller_of(actor, address, need.action, decision))
 
     async def _by_actor(self, request: Request, found: Route, address: str, actor: Actor) -> Visit:
         limit = await self._limits.of(actor)
@@ -152,10 +153,14 @@ class AccountsGate:
         decision = await self._rights.decide(actor, need.action, need.name)
         if not decision.allowed:
             raise await self._refuse(request, found, address, decision)
-        grant: Grant = _one(need.name, decision)
-        if need.source is not None:
-            grant = _one(need.source, await self._rights.decide(actor, Action.PULL, need.source))
+        grant = await self._of_source(actor, need) or _one(need.name, decision)
         return _visit(grant, caller_of(actor, address, need.action, decision), limit, actor.payer_id, address)
+
+    async def _of_source(self, actor: Actor, need: _Need) -> Grant | None:
+        """What a mount may take from: what this credential may pull, whether its token was asked for that or not."""
+        if need.source is None:
+            return None
+        return _one(need.source, await self._rights.decide(actor, Action.PULL, need.source))
 
     def _catalog(self, visit: Visit, actor: Actor) -> Visit:
         async def names(after: str, limit: int) -> list[str]:
