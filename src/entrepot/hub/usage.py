@@ -5,15 +5,13 @@ Who may see what is decided by whoever calls: a report is of the repositories, o
 
 import base64
 import binascii
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from entrepot.hub.errors import Invalid
+from entrepot.hub.spreadsheets import csv_of, iso
 from entrepot.hub.tally import HOUR
 
 GROUPS = ("hour", "day", "repository", "digest", "tag", "account", "address", "agent")
@@ -23,19 +21,6 @@ PAGE_MAX = 1000  # rows
 _NUMBERS = ("hour", "day", "repository", "account")
 _LARGEST = 2**63 - 1
 _LONGEST = 366 * 24 * HOUR
-_FORMULA = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\n",
-    "＝",
-    "＋",
-    "－",
-    "＠",
-)  # OWASP: CSV injection; the wide forms count too
 
 Cursor = tuple[int | str, ...]
 
@@ -153,31 +138,17 @@ class Usage:
 
 def as_csv(rows: Sequence[UsageRow], *, header: bool = True) -> str:
     """Rows as CSV (RFC 4180), times in ISO 8601; no cell is a formula to a spreadsheet."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    if header:
-        writer.writerow(UsageRow._fields)
-    for row in rows:
-        period = None if row.period is None else _iso(row.period)
-        told = row._replace(period=None)._asdict() | {
-            "period": period,
-            "first_at": _iso(row.first_at),
-            "last_at": _iso(row.last_at),
+    told = [
+        row._asdict()
+        | {
+            "period": None if row.period is None else iso(row.period),
+            "first_at": iso(row.first_at),
+            "last_at": iso(row.last_at),
         }
-        writer.writerow([_cell(told[name]) for name in UsageRow._fields])
-    return text.getvalue()
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return "" if value is None else value
-
-
-def _iso(at: int) -> str:
-    seconds, microseconds = divmod(at, 1_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds, tzinfo=None)
-    return moment.isoformat() + "Z"
+        for row in rows
+    ]
+    lines = [[each[name] for name in UsageRow._fields] for each in told]
+    return csv_of([UsageRow._fields, *lines] if header else lines)
 
 
 def _checked(query: UsageQuery) -> UsageQuery:
