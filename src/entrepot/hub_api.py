@@ -7,8 +7,10 @@ from hashlib import sha256
 from entrepot.access.keys import derive
 from entrepot.config import Settings
 from entrepot.database.accounts import DatabaseAccounts
+from entrepot.database.audit import DatabaseAudit
 from entrepot.database.grants import DatabaseGrants
 from entrepot.database.hub_repositories import DatabaseHubRepositories
+from entrepot.database.invitations import DatabaseInvitations
 from entrepot.database.organizations import DatabaseOrganizations
 from entrepot.database.plans import DatabasePlans
 from entrepot.database.quotas import DatabaseStorage
@@ -18,7 +20,9 @@ from entrepot.database.tokens import DatabaseTokens
 from entrepot.database.usage import DatabaseUsage
 from entrepot.gatehouse import Gatehouse
 from entrepot.hub.accounts import Accounts
+from entrepot.hub.audit import Audit
 from entrepot.hub.grants import Grants
+from entrepot.hub.invitations import Invitations
 from entrepot.hub.limits import LimitViews
 from entrepot.hub.organizations import Organizations
 from entrepot.hub.plans import Plans
@@ -29,8 +33,10 @@ from entrepot.hub.teams import Teams
 from entrepot.hub.tokens import Tokens
 from entrepot.hub.usage import Usage
 from entrepot.web.api.accounts import account_routes, administration_routes
+from entrepot.web.api.audit import audit_routes
 from entrepot.web.api.frame import Api
 from entrepot.web.api.grants import grant_routes
+from entrepot.web.api.invitations import invitation_routes
 from entrepot.web.api.limits import limit_routes, usage_routes
 from entrepot.web.api.namespaces import namespace_routes
 from entrepot.web.api.organizations import organization_routes
@@ -53,6 +59,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
         [
             account_routes(accounts),
             administration_routes(accounts),
+            invitation_routes(Invitations(DatabaseInvitations(engine), accounts, rights, house.secrets)),
             token_routes(tokens),
             session_routes(tokens),
             organization_routes(organizations),
@@ -62,6 +69,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),
             usage_routes(usage, rights),
+            audit_routes(Audit(DatabaseAudit(engine), rights)),
             search_routes(search),
             plan_routes(plans),
             namespace_routes(organizations, plans),

@@ -1,6 +1,7 @@
 """Accounts, personal tokens and sessions by the API, and what they then open at the registry's doors."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -211,3 +212,40 @@ def test_a_deleted_account_is_gone_and_its_name_stays_nobodys(world: World, admi
     own.ask("GET", "/account", 401)
     admin.ask("GET", f"/accounts/{alice.name}", 404)
     admin.ask("POST", "/accounts", 409, name=alice.name, password="long enough")
+
+
+def test_an_owner_invites_somebody_into_an_organization_once(world: World, own: Client, alice: Person) -> None:
+    organization = world.organization(alice)
+    made = own.ask("POST", "/invitations", 201, organization=organization, note="for Carl")
+    world.secrets.add(made["secret"])
+    name, password = fresh(), f"secret {uuid4().hex}"
+    world.secrets.add(password)
+    stranger = Client(world)
+    stranger.ask("POST", "/invitations/accept", 403, secret=made["secret"][:-1] + "x", name=name, password=password)
+    accepted = {"secret": made["secret"], "name": name, "password": password}
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: stranger.send("POST", "/invitations/accept", **accepted), range(4)))
+    assert sorted(answer.status for answer in answers)[0] == 201
+    assert {answer.status for answer in answers} <= {201, 403, 409}
+    assert sum(answer.status == 201 for answer in answers) == 1
+    stranger.ask("POST", "/invitations/accept", 403, **{**accepted, "name": fresh()})
+    members = own.ask("GET", f"/organizations/{organization}/members", 200)["items"]
+    assert {each["name"]: each["role"] for each in members} == {alice.name: "owner", name: "member"}
+    (listed,) = own.ask("GET", "/invitations", 200)["items"]
+    assert (listed["used_by"], listed["note"]) == (name, "for Carl")
+    assert made["secret"] not in json.dumps(listed)
+
+
+def test_an_invitation_that_was_withdrawn_is_no_more(world: World, admin: Client, own: Client) -> None:
+    made = admin.ask("POST", "/invitations", 201, note="nobody in particular")
+    world.secrets.add(made["secret"])
+    own.ask("DELETE", f"/invitations/{made['id']}", 404)
+    admin.ask("DELETE", f"/invitations/{made['id']}", 204)
+    accepted = {"secret": made["secret"], "name": fresh(), "password": "long enough"}
+    Client(world).ask("POST", "/invitations/accept", 403, **accepted)
+
+
+def test_who_owns_nothing_invites_nobody(world: World, own: Client, alice: Person) -> None:
+    own.ask("POST", "/invitations", 403, note="anybody")
+    own.ask("POST", "/invitations", 403, organization="library")
+    Client(world).ask("GET", "/invitations", 403)

@@ -17,7 +17,7 @@ from entrepot.access.pulls import PullCounter, PullLimit, Spent
 from entrepot.counters.window import BUCKETS
 
 _CONNECTIONS = 16  # of a worker: a script takes microseconds
-_SECONDS = 0.25  # that Redis may be silent before it counts as away
+_SECONDS = 1.0  # that Redis may be silent before it counts as away
 _PAUSE = 1.0  # seconds before an absent Redis is asked again
 _SCRIPT = """
 local window, limit, count, buckets = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])

@@ -97,6 +97,14 @@ async def add_account(transaction: Transaction, new: NewAccount, caller: Caller)
     return int(row[0])
 
 
+async def read_account(transaction: Transaction, account_id: int) -> Account:
+    """An account as it is inside this transaction; NotThere when it is deleted."""
+    row = await transaction.one(_BY_ID, id=account_id)
+    if row is None:
+        raise NotThere("the account has been deleted")
+    return _account(row)
+
+
 class DatabaseAccounts(AccountRows):
     """The port AccountRows."""
 
@@ -121,9 +129,7 @@ class DatabaseAccounts(AccountRows):
         """See the port."""
 
         async def add(transaction: Transaction) -> Account:
-            row = await transaction.one(_BY_ID, id=await add_account(transaction, new, caller))
-            assert row is not None
-            return _account(row)
+            return await read_account(transaction, await add_account(transaction, new, caller))
 
         return await self._engine.write(add, durable=True)
 
@@ -131,7 +137,7 @@ class DatabaseAccounts(AccountRows):
         """See the port."""
 
         async def change(transaction: Transaction) -> None:
-            before = await _there(transaction, account_id)
+            before = await read_account(transaction, account_id)
             await transaction.run(_CHANGE, id=account_id, full_name=changes.full_name, email=changes.email)
             if changes.email is not None:
                 await transaction.run(_UNCLAIM, id=account_id)
@@ -144,7 +150,7 @@ class DatabaseAccounts(AccountRows):
         """See the port."""
 
         async def change(transaction: Transaction) -> None:
-            account = await _there(transaction, account_id)
+            account = await read_account(transaction, account_id)
             if not await transaction.run(_PROVE_ANEW, id=account_id, secret=password_hash):
                 await transaction.run(_PROVE, id=account_id, name=account.name, secret=password_hash)
             await transaction.run(_END_ALL if reset else _END_SESSIONS, id=account_id)
@@ -157,7 +163,7 @@ class DatabaseAccounts(AccountRows):
         """See the port."""
 
         async def change(transaction: Transaction) -> None:
-            account = await _there(transaction, account_id)
+            account = await read_account(transaction, account_id)
             await transaction.run(_LOCK_ADMINISTRATORS)
             if not flag:
                 await _another_administrator(transaction, account)
@@ -171,7 +177,7 @@ class DatabaseAccounts(AccountRows):
         """See the port."""
 
         async def change(transaction: Transaction) -> None:
-            account = await _there(transaction, account_id)
+            account = await read_account(transaction, account_id)
             if flag:
                 await transaction.run(_LOCK_ADMINISTRATORS)
                 await _another_administrator(transaction, account)
@@ -186,7 +192,7 @@ class DatabaseAccounts(AccountRows):
         """See the port."""
 
         async def remove(transaction: Transaction) -> None:
-            account = await _there(transaction, account_id)
+            account = await read_account(transaction, account_id)
             await transaction.run(_LOCK_ADMINISTRATORS)
             await _another_administrator(transaction, account)
             if (owned := await transaction.one(_OWNS, id=account_id)) is not None:
@@ -201,13 +207,6 @@ class DatabaseAccounts(AccountRows):
             await record(transaction, caller, "account.delete", namespace=account_id, subject=f"~{account_id}")
 
         await self._engine.write(remove, durable=True)
-
-
-async def _there(transaction: Transaction, account_id: int) -> Account:
-    row = await transaction.one(_BY_ID, id=account_id)
-    if row is None:
-        raise NotThere("the account has been deleted")
-    return _account(row)
 
 
 async def _another_administrator(transaction: Transaction, account: Account) -> None:
