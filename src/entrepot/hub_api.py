@@ -62,6 +62,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
             invitation_routes(Invitations(DatabaseInvitations(engine), accounts, rights, house.secrets)),
             token_routes(tokens),
             session_routes(tokens),
+            audit_routes(Audit(DatabaseAudit(engine), rights)),
             organization_routes(organizations),
             team_routes(Teams(DatabaseTeams(engine), rights)),
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),

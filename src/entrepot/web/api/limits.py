@@ -12,11 +12,10 @@ from entrepot.hub.errors import Forbidden, Invalid
 from entrepot.hub.limits import LimitView, LimitViews, StorageView
 from entrepot.hub.owners import owned
 from entrepot.hub.usage import GROUPS, Usage, UsageQuery, UsageReport, as_csv
-from entrepot.web.api.shapes import Address, Time, Who
+from entrepot.web.api.shapes import Address, Moment, Time, Who
 
 _DAY = 86_400_000_000  # microseconds
 Group = Literal["hour", "day", "repository", "digest", "tag", "account", "address", "agent"]
-Moment = Annotated[int, Query(ge=0, le=2**53, description="Microseconds since 1970.")]
 
 
 class PullerOut(BaseModel):

@@ -38,8 +38,7 @@ Limit = Annotated[int, Query(ge=1, le=MOST, description="How many items a page h
 AfterNumber = Annotated[
     int, Query(ge=0, le=2**53, description="Where the page begins: `next` of the page before, or 0.")
 ]
-
-
+Moment = Annotated[int, Query(ge=0, le=2**53, description="Microseconds since 1970.")]
 Identity = Annotated[int, Path(ge=1, le=2**53, description="Its number.")]
 
 
