@@ -206,6 +206,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Audit:
+    """Who did what."""
+
+    keep: int = _one(
+        kinds.WHOLE_DURATION,
+        400 * 86400,
+        "How long logins and changes of rights are kept. Pushes, deletions and moved tags stay: they are the history.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Redis:
     """Redis or Valkey, where several nodes count pulls together."""
 
@@ -256,6 +267,7 @@ class Settings:
     accounts: Accounts = Accounts()
     auth: Auth = Auth()
     limits: Limits = Limits()
+    audit: Audit = Audit()
     redis: Redis = Redis()
     log: Log = Log()
 
