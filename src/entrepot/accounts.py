@@ -19,6 +19,7 @@ from entrepot.preparation import root_secret
 from entrepot.storage.pull_events import PullLog, SegmentFiles
 from entrepot.web.app import Door
 from entrepot.web.guard import Guard
+from entrepot.web.metrics import PULLS_LOST, REDIS_AWAY, TOKENS_ISSUED, Metrics
 from entrepot.web.origin import Origin
 from entrepot.web.token.door import TokenDoor
 from entrepot.web.v1 import SearchDoor
@@ -26,11 +27,12 @@ from entrepot.web.v2.accounts_gate import AccountsGate
 from entrepot.web.v2.pulls import PullDesk
 
 _COUNT_SECONDS = 30
+_TELL_SECONDS = 5
 _PRUNE_SECONDS = 300
 
 
 async def with_accounts(
-    settings: Settings, engine: Engine, guard: Guard, stack: AsyncExitStack
+    settings: Settings, engine: Engine, guard: Guard, metrics: Metrics, stack: AsyncExitStack
 ) -> tuple[Entrance, list[Job]]:
     """The entrance of a registry with accounts, and its background work."""
     house = Gatehouse(settings, engine, root_secret(settings), stack)
@@ -41,7 +43,7 @@ async def with_accounts(
     search_rows = DatabaseSearch(engine)
     search = Search(search_rows)
     doors: list[Door] = [
-        TokenDoor(house.login, service, refresh, house.keys),
+        TokenDoor(house.login, service, refresh, house.keys, lambda: metrics.add(TOKENS_ISSUED)),
         SearchDoor(search, house.login, house.tokens),
     ]
     counting = PullCounting(SegmentFiles(settings.data_dir), DatabaseUsage(engine))
@@ -51,7 +53,15 @@ async def with_accounts(
         Job("forget old usage", _PRUNE_SECONDS, counting.prune),
         Job("index for the search", _COUNT_SECONDS, search_rows.index_missing),
     ]
-    desk = PullDesk(house.counter, _pull_events(settings, stack))
+    events = _pull_events(settings, stack)
+
+    async def tell() -> int:
+        metrics.tell(PULLS_LOST, events.lost)
+        metrics.tell(REDIS_AWAY, float(house.redis_is_away()))
+        return 0
+
+    jobs.append(Job("tell the metrics", _TELL_SECONDS, tell))
+    desk = PullDesk(house.counter, events)
     return Entrance(gate, desk, doors, make_api(settings, house, search)), jobs
 
 

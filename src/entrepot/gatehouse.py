@@ -1,6 +1,7 @@
 """What every door of a registry with accounts shares: who somebody is, what they may do, and what they have left."""
 
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -28,6 +29,9 @@ from entrepot.database.rights import DatabaseRights
 from entrepot.database.throttles import DatabaseThrottles
 from entrepot.jobs.runner import Job
 from entrepot.storage import layout
+
+if TYPE_CHECKING:
+    from entrepot.counters.redis import RedisCounter
 
 _log = structlog.get_logger()
 _NOTES_SECONDS = 5
@@ -65,7 +69,12 @@ class Gatehouse:
         self.limits = Limits(pulls.anonymous, pulls.account, pulls.window, DatabasePlanLimits(engine))
         self._mapped = MappedCounter(layout.pull_counts_file(settings.data_dir))
         stack.callback(self._mapped.close)
-        self.counter = _pull_counter(settings, self._mapped, stack)
+        self._redis = _redis_counter(settings, self._mapped, stack)
+        self.counter: PullCounter = self._redis or self._mapped
+
+    def redis_is_away(self) -> bool:
+        """Whether pulls are counted by each node for itself although Redis is configured."""
+        return self._redis is not None and self._redis.away
 
     async def jobs(self) -> list[Job]:
         """The background work of it; the signing keys are those in use when it returns."""
@@ -96,12 +105,12 @@ def _login_rows(settings: Settings, logins: DatabaseLogins) -> LoginRows:
     return HtpasswdLogins(Htpasswd(settings.auth.htpasswd), logins, logins, _log.warning)
 
 
-def _pull_counter(settings: Settings, mapped: MappedCounter, stack: AsyncExitStack) -> PullCounter:
-    """Of this node alone, or of all nodes by Redis."""
+def _redis_counter(settings: Settings, alone: MappedCounter, stack: AsyncExitStack) -> "RedisCounter | None":
+    """What counts for all nodes together, where there are several."""
     if not settings.redis.url:
-        return mapped
+        return None
     from entrepot.counters.redis import RedisCounter
 
-    counter = RedisCounter(settings.redis.url, mapped, settings.redis.nodes)
+    counter = RedisCounter(settings.redis.url, alone, settings.redis.nodes)
     stack.push_async_callback(counter.close)
     return counter

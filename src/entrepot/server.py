@@ -65,7 +65,7 @@ async def _work(settings: Settings, metrics: Metrics, listener: socket.socket, l
             public_url=settings.http.public_url or None,
             trusted_proxies=[str(proxy) for proxy in settings.http.trusted_proxies],
         )
-        entrance, jobs = await _entrance(settings, engine, guard, stack)
+        entrance, jobs = await _entrance(settings, engine, guard, metrics, stack)
         parts = assemble(settings, engine, store, entrance, guard, observer)
         gc.collect()
         gc.freeze()  # what a worker is made of stays: no collection looks at it again
@@ -79,11 +79,11 @@ async def _work(settings: Settings, metrics: Metrics, listener: socket.socket, l
 
 
 async def _entrance(
-    settings: Settings, engine: Engine, guard: Guard, stack: AsyncExitStack
+    settings: Settings, engine: Engine, guard: Guard, metrics: Metrics, stack: AsyncExitStack
 ) -> tuple[Entrance, list[Job]]:
     """Open to everybody, or with accounts; what only accounts need is loaded only for them."""
     if settings.open:
         return Entrance(OpenGate()), []
     from entrepot.accounts import with_accounts
 
-    return await with_accounts(settings, engine, guard, stack)
+    return await with_accounts(settings, engine, guard, metrics, stack)

@@ -9,7 +9,7 @@ import mmap
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
@@ -32,7 +32,11 @@ _HISTOGRAM = len(BUCKETS) + 2  # one more for +Inf, one for the sum
 _DURATIONS = _REQUESTS
 _SENT = _DURATIONS + len(ROUTES) * _HISTOGRAM
 _RECEIVED = _SENT + len(ROUTES)
-_SLOTS = _RECEIVED + len(ROUTES)
+TOKENS_ISSUED, PULLS_LOST, REDIS_AWAY = range(3)
+"""What is told by `add` and `tell`."""
+
+_TOLD = _RECEIVED + len(ROUTES)
+_SLOTS = _TOLD + 3
 
 
 class Metrics:
@@ -61,6 +65,14 @@ class Metrics:
         row[_SENT + place] += sent
         row[_RECEIVED + place] += received
 
+    def add(self, what: int) -> None:
+        """One more of TOKENS_ISSUED."""
+        self._row[_TOLD + what] += 1
+
+    def tell(self, what: int, value: float) -> None:
+        """How many PULLS_LOST this worker has, or whether it is without Redis (REDIS_AWAY: 0 or 1)."""
+        self._row[_TOLD + what] = value
+
     def exposition(self) -> bytes:
         """The text format that Prometheus reads."""
         registry = CollectorRegistry()
@@ -80,6 +92,19 @@ class _Sums(Collector):
         yield self._durations()
         yield self._bytes("entrepot_http_sent_bytes", "Bytes of answers' bodies.", _SENT)
         yield self._bytes("entrepot_http_received_bytes", "Bytes of requests' bodies.", _RECEIVED)
+        yield CounterMetricFamily(
+            "entrepot_tokens_issued", "Access tokens issued.", value=self._sums[_TOLD + TOKENS_ISSUED]
+        )
+        yield CounterMetricFamily(
+            "entrepot_pull_events_lost",
+            "Pulls that could not be written down, so that usage lacks them.",
+            value=self._sums[_TOLD + PULLS_LOST],
+        )
+        yield GaugeMetricFamily(
+            "entrepot_workers_without_redis",
+            "Workers that count pulls for their own node, as Redis does not answer.",
+            value=self._sums[_TOLD + REDIS_AWAY],
+        )
 
     def _requests(self) -> Metric:
         family = CounterMetricFamily(

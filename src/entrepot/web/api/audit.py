@@ -13,9 +13,7 @@ from entrepot.web.api.shapes import Moment, Time, Who
 Text = Annotated[str | None, Query(max_length=300)]
 After = Annotated[str, Query(max_length=100, description="Where the page begins: `next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="How many entries a page has at most.")]
-Format = Annotated[
-    Literal["json", "csv"], Query(alias="format", description="Of csv X-Next is the next `after`.")
-]
+Format = Annotated[Literal["json", "csv"], Query(alias="format", description="Of csv X-Next is the next `after`.")]
 Pages = Callable[[str, int], Awaitable[AuditPage]]
 
 

@@ -4,7 +4,7 @@ Rights that are not there are no error: the token simply does not have them, and
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
 from entrepot.access.actor import ANONYMOUS, Actor
@@ -33,7 +33,16 @@ class TokenDoor:
     route = "token"
     paths = frozenset({"/token", "/token/jwks.json", "/token/certificates.pem"})
 
-    def __init__(self, login: Login, service: TokenService, refresh: RefreshTokens, keys: SigningKeys) -> None:
+    def __init__(
+        self,
+        login: Login,
+        service: TokenService,
+        refresh: RefreshTokens,
+        keys: SigningKeys,
+        issued: Callable[[], None],
+    ) -> None:
+        """`issued` is told of each token."""
+        self._issued = issued
         self._login = login
         self._service = service
         self._refresh = refresh
@@ -77,6 +86,7 @@ class TokenDoor:
                 actor = await self._login.basic(user, secret, address, request.header(b"user-agent") or "")
         query = request.query
         service = query.one("service") or ""
+        self._issued()
         issued = await self._service.issue(actor, parse_scopes(query.all("scope")), service)
         refresh = None
         if (query.one("offline_token") or "").lower() in ("true", "1"):
@@ -97,6 +107,7 @@ class TokenDoor:
             case _:
                 return _oauth_error("unsupported_grant_type", "grant_type is password or refresh_token")
         service = form.get("service", "")
+        self._issued()
         issued = await self._service.issue(actor, parse_scopes([form.get("scope", "")]), service)
         if refresh is None and form.get("access_type") == "offline":
             refresh = await self._offline(actor, form.get("client_id", ""), service, address)
