@@ -1,5 +1,6 @@
 """What every door of a registry with accounts shares: who somebody is, what they may do, and what they have left."""
 
+import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from entrepot.access.throttling import Throttling
 from entrepot.access.tokens import SigningKeys, Tokens
 from entrepot.config import Settings
 from entrepot.counters.mapped import MappedCounter
+from entrepot.database.audit import DatabaseAudit
 from entrepot.database.engine import Engine
 from entrepot.database.keys import DatabaseSigningKeys
 from entrepot.database.limits import DatabasePlanLimits
@@ -40,7 +42,6 @@ _KEYS_SECONDS = 60
 _PRUNE_SECONDS = 300
 _PRUNED_AT_ONCE = 1000  # rows
 _DAY = 86_400_000_000  # microseconds
-_LOGINS_KEPT = 365 * _DAY
 _REFRESH_UNUSED = 90 * _DAY
 
 
@@ -60,6 +61,8 @@ class Gatehouse:
         self.refresh_rows = DatabaseRefreshTokens(engine)
         self._key_rows = DatabaseSigningKeys(engine)
         self._throttles = DatabaseThrottles(engine)
+        self._audit = DatabaseAudit(engine)
+        self._keep = settings.audit.keep * 1_000_000  # microseconds
         self._notebook = Notebook(self.logins, derive(root, "names that are no account"))
         stack.push_async_callback(self._notebook.flush)
         throttling = Throttling(self._throttles, derive(root, "throttling"))
@@ -94,7 +97,7 @@ class Gatehouse:
     async def _prune(self) -> int:
         return (
             await self._throttles.prune(_PRUNED_AT_ONCE)
-            + await self.logins.prune(_LOGINS_KEPT, _PRUNED_AT_ONCE)
+            + await self._audit.prune(time.time_ns() // 1000 - self._keep, _PRUNED_AT_ONCE)
             + await self.refresh_rows.end_unused(_REFRESH_UNUSED)
         )
 

@@ -137,6 +137,7 @@ auth: {htpasswd: "", services: [other.example]}
 limits:
   pulls: {anonymous: 100, account: unlimited, window: 1h}
   requests: {address: 1000, account: 2000}
+audit: {keep: 30d}
 redis: {url: "redis://cache:6379/1", nodes: 3}
 log: {level: debug, format: text, access: off}
 """

@@ -41,7 +41,6 @@ _LOGIN = (
 _ACCOUNT = "SELECT id, administrator, disabled_at FROM accounts WHERE name = :name AND kind = 'person'"
 _NAME = "SELECT name FROM accounts WHERE id = :id AND deleted_at IS NULL"
 _MAKE = "INSERT INTO accounts (kind, name, created_at) VALUES ('person', :name, now_us()) ON CONFLICT (name) DO NOTHING"
-_PRUNE = "DELETE FROM logins WHERE id IN (SELECT id FROM logins WHERE at < now_us() - :age ORDER BY at LIMIT :limit)"
 _MINUTE = 60_000_000  # microseconds
 
 
@@ -116,14 +115,6 @@ class DatabaseLogins:
                     await transaction.run(_LOGIN, **place, reason=reason)
 
         await self._engine.write(write, durable=False)
-
-    async def prune(self, age: int, limit: int) -> int:
-        """Forget up to `limit` logins older than `age` microseconds; returns how many."""
-
-        async def forget(transaction: Transaction) -> int:
-            return await transaction.run(_PRUNE, age=age, limit=limit)
-
-        return await self._engine.write(forget, durable=False)
 
 
 def _identity(row: Row) -> StoredIdentity:
