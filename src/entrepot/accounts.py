@@ -37,7 +37,7 @@ async def with_accounts(
     """The entrance of a registry with accounts, and its background work."""
     house = Gatehouse(settings, engine, root_secret(settings), stack)
     origin = Origin(settings.http.public_url or None, guard)
-    gate = AccountsGate(house.tokens, house.login, house.rights, house.limits, house.counter, origin)
+    gate = AccountsGate(house.tokens, house.login, house.rights, house.limits, house.counter, house.requests, origin)
     service = TokenService(house.rights, house.tokens, house.limits, settings.auth.services)
     refresh = RefreshTokens(house.refresh_rows, house.secrets)
     search_rows = DatabaseSearch(engine)
@@ -62,7 +62,7 @@ async def with_accounts(
 
     jobs.append(Job("tell the metrics", _TELL_SECONDS, tell))
     desk = PullDesk(house.counter, events)
-    return Entrance(gate, desk, doors, make_api(settings, house, search)), jobs
+    return Entrance(gate, house.requests, desk, doors, make_api(settings, house, search)), jobs
 
 
 def _pull_events(settings: Settings, stack: AsyncExitStack) -> PullLog:

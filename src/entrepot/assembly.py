@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from entrepot.access.request_limits import RequestLimits
 from entrepot.config import Settings
 from entrepot.database.blobs import DatabaseBlobs
 from entrepot.database.cache import ReadCache
@@ -37,6 +38,7 @@ class Entrance:
     """Who is let in, and by which other doors: what differs with accounts and without."""
 
     gate: Gate
+    requests: RequestLimits
     desk: PullDesk | None = None
     doors: list[Door] = field(default_factory=list)
     api: ASGIApp | None = None
@@ -76,6 +78,7 @@ def assemble(
         entrance.api,
         guard,
         observer,
+        entrance.requests,
         idle_timeout=settings.uploads.idle_timeout,
         public_url=settings.http.public_url or None,
     )

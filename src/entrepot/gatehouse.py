@@ -16,6 +16,7 @@ from entrepot.access.login_rows import LoginRows
 from entrepot.access.notebook import Notebook
 from entrepot.access.passwords import Passwords
 from entrepot.access.pulls import PullCounter
+from entrepot.access.request_limits import RequestLimits
 from entrepot.access.rights import Rights
 from entrepot.access.throttling import Throttling
 from entrepot.access.tokens import SigningKeys, Tokens
@@ -68,6 +69,8 @@ class Gatehouse:
         throttling = Throttling(self._throttles, derive(root, "throttling"))
         rows = _login_rows(settings, self.logins)
         self.login = Login(rows, self.secrets, self.passwords, throttling, self._notebook)
+        requests = settings.limits.requests
+        self.requests = RequestLimits(requests.address, requests.account)
         pulls = settings.limits.pulls
         self.limits = Limits(pulls.anonymous, pulls.account, pulls.window, DatabasePlanLimits(engine))
         self._mapped = MappedCounter(layout.pull_counts_file(settings.data_dir))

@@ -76,6 +76,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
             namespace_routes(organizations, plans),
         ],
         house.login,
+        house.requests,
     )
 
 

@@ -7,6 +7,7 @@ import socket
 import sys
 from contextlib import AsyncExitStack
 
+from entrepot.access.request_limits import RequestLimits
 from entrepot.assembly import Entrance, assemble
 from entrepot.config import Settings
 from entrepot.database.engine import Engine
@@ -72,7 +73,8 @@ async def _work(settings: Settings, metrics: Metrics, listener: socket.socket, l
         repeating = asyncio.create_task(repeat([*parts.jobs, *jobs]))
         tls = settings.http.tls
         certificate = (str(tls.certificate), str(tls.key)) if tls.certificate else None
-        direct = parts.fast_door if isinstance(engine.changed(), bool) and certificate is None else None
+        may_be_direct = isinstance(engine.changed(), bool) and certificate is None and not entrance.requests.any
+        direct = parts.fast_door if may_be_direct else None
         await listen(parts.app, direct, observer, listener, certificate, lifeline)
         repeating.cancel()
         await asyncio.gather(repeating, return_exceptions=True)
@@ -83,7 +85,7 @@ async def _entrance(
 ) -> tuple[Entrance, list[Job]]:
     """Open to everybody, or with accounts; what only accounts need is loaded only for them."""
     if settings.open:
-        return Entrance(OpenGate()), []
+        return Entrance(OpenGate(), RequestLimits(settings.limits.requests.address, None)), []
     from entrepot.accounts import with_accounts
 
     return await with_accounts(settings, engine, guard, metrics, stack)

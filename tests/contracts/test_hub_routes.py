@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from entrepot.access.actor import Actor
 from entrepot.access.login import Login
+from entrepot.access.request_limits import RequestLimits
 from entrepot.hub.errors import HubError, Invalid, NotThere
 from entrepot.web.api.frame import Api
 from entrepot.web.api.grants import grant_routes
@@ -246,7 +247,11 @@ async def test_a_query_that_is_too_long_is_the_hubs_refusal(caller: Caller) -> N
 
 @pytest.mark.parametrize("target", ["/organizations/%00", "/repositories?after=a%00", "/repositories/olga/%00"])
 async def test_a_nul_in_an_address_is_refused_before_anything_is_looked_up(caller: Caller, target: str) -> None:
-    api = Api([organization_routes(caller.hub.organizations), repository_routes(caller.hub.repositories)], NO_LOGIN)
+    api = Api(
+        [organization_routes(caller.hub.organizations), repository_routes(caller.hub.repositories)],
+        NO_LOGIN,
+        RequestLimits(None, None),
+    )
     caller.app = api  # type: ignore[assignment]
     status, content = await caller.send("GET", f"/api/v1{target}")
     assert (status, json.loads(content)["code"]) == (400, "invalid")

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from entrepot.access.request_limits import RequestLimits
 from entrepot.registry.errors import BodyInterrupted
 from entrepot.web.guard import Guard
 from entrepot.web.message import Answer, BadRequest, Headers, Receive, Request, Scope, Send
@@ -52,6 +53,7 @@ class App:
         api: ASGIApp | None,
         guard: Guard,
         observer: Observer,
+        requests: RequestLimits,
         *,
         idle_timeout: float,
         public_url: str | None,
@@ -63,6 +65,7 @@ class App:
         self._operations = operations
         self._guard = guard
         self._observer = observer
+        self._requests = requests
         self._idle = idle_timeout
         self._base = public_url.rstrip("/") if public_url else None
         self._prefix = urlsplit(public_url).path.rstrip("/") if public_url else ""
@@ -107,6 +110,13 @@ class App:
             refusal = self._refusal(scope)
             if refusal is not None:
                 return "other", errors.refusal(403, "DENIED", refusal, headers=[(b"connection", b"close")]), address
+            limited = self._requests.of_address(address)
+            if limited is not None:
+                return (
+                    "other",
+                    errors.refusal(429, "TOOMANYREQUESTS", limited.message, headers=limited.headers),
+                    address,
+                )
             request = Request(scope, receive, self._idle)
             if request.path in self._operations.paths:
                 return "operations", await self._operations.answer(request), address
@@ -137,10 +147,15 @@ class App:
         except BadRequest as error:
             refusal = str(error)
         try:
-            if refusal is None:
+            limited = self._requests.of_address(address)
+            if refusal is None and limited is None:
                 await api(scope, receive, sending)
             else:
-                answer = errors.refusal(403, "DENIED", refusal, headers=[(b"connection", b"close")])
+                if refusal is not None:
+                    answer = errors.refusal(403, "DENIED", refusal, headers=[(b"connection", b"close")])
+                else:
+                    assert limited is not None
+                    answer = errors.refusal(429, "TOOMANYREQUESTS", limited.message, headers=limited.headers)
                 answer.headers.append((b"content-length", b"%d" % len(answer.body)))
                 await _send(answer, scope, sending)
         finally:

@@ -12,6 +12,7 @@ from entrepot.access.actor import ANONYMOUS, Actor
 from entrepot.access.credentials import lookup_of
 from entrepot.access.errors import AccessError, LoginRefused
 from entrepot.access.login import Login
+from entrepot.access.request_limits import RequestLimits
 from entrepot.web.api.problems import answer_with_problems, problem, problem_of
 from entrepot.web.api.shapes import ACTOR, ADDRESS
 
@@ -42,8 +43,9 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 class Api:
     """The ASGI application that answers `/api/`."""
 
-    def __init__(self, routes: Sequence[APIRouter], login: Login) -> None:
+    def __init__(self, routes: Sequence[APIRouter], login: Login, requests: RequestLimits) -> None:
         self._login = login
+        self._requests = requests
         self.app = FastAPI(
             title="Entrepot",
             version=__version__,
@@ -67,6 +69,11 @@ class Api:
             scope[ACTOR] = await self._actor(scope)
         except AccessError as error:
             await problem_of(error)(scope, receive, send)
+            return
+        over = self._requests.of_account(scope[ACTOR].account_id)
+        if over is not None:
+            headers = {name.decode(): value.decode() for name, value in over.headers}
+            await problem(429, "too_many_requests", over.message, headers)(scope, receive, send)
             return
         try:
             await self.app(scope, limited, send)

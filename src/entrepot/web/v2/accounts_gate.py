@@ -20,6 +20,7 @@ from entrepot.access.limits import Limits
 from entrepot.access.login import Login
 from entrepot.access.names import PREVIEW
 from entrepot.access.pulls import PullCounter, PullLimit
+from entrepot.access.request_limits import RequestLimits
 from entrepot.access.rights import Rights
 from entrepot.access.throttling import subject_address
 from entrepot.access.tokens import Tokens, Verified
@@ -62,13 +63,21 @@ class AccountsGate:
     """See Gate."""
 
     def __init__(
-        self, tokens: Tokens, login: Login, rights: Rights, limits: Limits, counter: PullCounter, origin: Origin
+        self,
+        tokens: Tokens,
+        login: Login,
+        rights: Rights,
+        limits: Limits,
+        counter: PullCounter,
+        requests: RequestLimits,
+        origin: Origin,
     ) -> None:
         self._tokens = tokens
         self._login = login
         self._rights = rights
         self._limits = limits
         self._counter = counter
+        self._requests = requests
         self._origin = origin
         self._visits: dict[bytes, _Remembered] = {}
 
@@ -93,6 +102,13 @@ class AccountsGate:
 
     async def admit(self, request: Request, found: Route, address: str) -> Visit:
         """See Gate."""
+        visit = await self._admitted(request, found, address)
+        over = self._requests.of_account(visit.caller.account_id)
+        if over is not None:
+            raise Refused(refusal(429, "TOOMANYREQUESTS", over.message, headers=over.headers))
+        return visit
+
+    async def _admitted(self, request: Request, found: Route, address: str) -> Visit:
         scheme, value = _authorization(request)
         if scheme == "bearer":
             try:
