@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from entrepot.access.actor import Role, Scopes
 from entrepot.web.v2.routes import METHODS
 from tests.support.hub_world import ALL, Person, Visitor, World, basic, bearer, claims_of, serving_world
 from tests.support.serving import (
@@ -207,13 +208,15 @@ def test_a_mount_from_what_one_may_not_pull_is_a_plain_upload(
     assert world.by_basic(somebody).get(f"/v2/{mine}/blobs/{digest}").status == 404
 
 
-def test_a_mount_is_within_the_scopes_of_the_token_that_asks(world: World, owner: Person, secret: Secret) -> None:
+def test_a_mount_is_within_the_scopes_of_the_credential_that_asks(world: World, owner: Person, secret: Secret) -> None:
     target, mount = world.repository(owner, f"{owner.name}/{uuid4().hex}"), f"?mount={digest_of(secret.layer)}"
     where = f"/v2/{target}/blobs/uploads/{mount}&from={secret.name}"
-    narrow = world.by_token(owner, target)
-    assert narrow.request("POST", where, body=b"").status == 202
-    for wide in (world.by_token(owner, target, secret.name), world.by_basic(owner)):
-        assert wide.request("POST", where, body=b"").status == 201
+    bound = world.execute("SELECT id FROM repositories WHERE name = :name", name=target)[0][0]
+    narrow = world.personal_token(owner, Scopes(Role.ADMIN, repositories=frozenset({bound})))
+    for client in (world.by_token(narrow, target), world.by_token(narrow, target, secret.name), world.by_basic(narrow)):
+        assert client.request("POST", where, body=b"").status == 202
+    for client in (world.by_token(owner, target), world.by_token(owner, target, secret.name), world.by_basic(owner)):
+        assert client.request("POST", where, body=b"").status == 201
 
 
 def test_a_blob_opens_in_no_repository_that_has_no_link_to_it(
