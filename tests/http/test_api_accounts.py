@@ -221,7 +221,7 @@ def test_an_owner_invites_somebody_into_an_organization_once(world: World, own: 
     name, password = fresh(), f"secret {uuid4().hex}"
     world.secrets.add(password)
     stranger = Client(world)
-    wrong = made["secret"].swapcase()
+    wrong = made["secret"][:20] + made["secret"][20:].swapcase()
     stranger.ask(
         "POST",
         "/invitations/accept",
