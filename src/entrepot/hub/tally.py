@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from entrepot.access.throttling import subject_address
 from entrepot.registry.events import PullEvent
@@ -78,29 +78,48 @@ class TallyRows(Protocol):
 
 
 def tally(events: Iterable[PullEvent]) -> Tally:
-    """Count events together."""
-    counted = Tally()
+    """Count events together; most are alike but for their time, and are told apart as little as can be."""
+    alike: dict[tuple[int, Any], list[int]] = {}
     for event in events:
-        key = HourKey(
-            event.at // HOUR * HOUR,
-            event.repository_id,
-            event.digest,
-            event.tag,
-            event.kind,
-            event.account_id or 0,
-            event.credential_id or 0,
-            event.address,
-            agent_family(event.agent),
-        )
-        requests, size, first, last = counted.hours.get(key, (0, 0, event.at, event.at))
-        counted.hours[key] = Counted(requests + 1, size + event.bytes, min(first, event.at), max(last, event.at))
-        if event.address not in counted.subjects:
-            counted.subjects[event.address] = subject_address(event.address)
-        pulls, last = counted.repositories.get(event.repository_id, (0, 0))
-        counted.repositories[event.repository_id] = (pulls + (event.kind == "image"), max(last, event.at))
-        manifest = event.repository_id, event.digest
-        counted.manifests[manifest] = max(counted.manifests.get(manifest, 0), event.at)
+        at = event.at
+        times = alike.get(key := (at // HOUR, event[:-1]))
+        if times is None:
+            alike[key] = [1, at, at]
+        else:
+            times[0] += 1
+            times[1] = min(times[1], at)
+            times[2] = max(times[2], at)
+    counted = Tally()
+    for (hour, fields), (requests, first, last) in alike.items():
+        event = PullEvent._make((*fields, hour * HOUR))
+        _add(counted, event, Counted(requests, requests * event.bytes, first, last))
     return counted
+
+
+def _add(counted: Tally, event: PullEvent, alike: Counted) -> None:
+    """Add events that are alike but for their time, which is within the hour that begins at `event.at`."""
+    key = HourKey(
+        event.at,
+        event.repository_id,
+        event.digest,
+        event.tag,
+        event.kind,
+        event.account_id or 0,
+        event.credential_id or 0,
+        event.address,
+        agent_family(event.agent),
+    )
+    requests, size, first, last = counted.hours.get(key, (0, 0, alike.first_at, alike.last_at))
+    counted.hours[key] = Counted(
+        requests + alike.requests, size + alike.bytes, min(first, alike.first_at), max(last, alike.last_at)
+    )
+    if event.address not in counted.subjects:
+        counted.subjects[event.address] = subject_address(event.address)
+    pulls, last = counted.repositories.get(event.repository_id, (0, 0))
+    more = alike.requests if event.kind == "image" else 0
+    counted.repositories[event.repository_id] = (pulls + more, max(last, alike.last_at))
+    manifest = event.repository_id, event.digest
+    counted.manifests[manifest] = max(counted.manifests.get(manifest, 0), alike.last_at)
 
 
 def agent_family(agent: str) -> str:
