@@ -1,5 +1,6 @@
 """Puts the parts of one worker together: the doors, with accounts or without, and the jobs that go with them."""
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from entrepot.access.request_limits import RequestLimits
@@ -11,6 +12,7 @@ from entrepot.database.manifests import DatabaseManifests
 from entrepot.database.uploads import DatabaseUploads
 from entrepot.jobs.runner import Job
 from entrepot.jobs.uploads import UploadCleaning
+from entrepot.proxying import Cache, make_repositories
 from entrepot.registry.blobs import Blobs
 from entrepot.registry.listings import Listings
 from entrepot.registry.manifests import Manifests
@@ -25,6 +27,7 @@ from entrepot.web.v2.blobs import BlobDoor
 from entrepot.web.v2.door import V2
 from entrepot.web.v2.listings import ListingDoor
 from entrepot.web.v2.manifests import ManifestDoor
+from entrepot.web.v2.naming import Naming
 from entrepot.web.v2.pulls import PullDesk
 from entrepot.web.v2.uploads import UploadDoor
 from entrepot.web.v2.visit import Gate
@@ -54,7 +57,14 @@ class Parts:
 
 
 def assemble(
-    settings: Settings, engine: Engine, store: Bytes, entrance: Entrance, guard: Guard, observer: Observer
+    settings: Settings,
+    engine: Engine,
+    store: Bytes,
+    entrance: Entrance,
+    guard: Guard,
+    observer: Observer,
+    caching: Cache,
+    stack: AsyncExitStack,
 ) -> Parts:
     """The registry behind this entrance."""
     cache = ReadCache(engine)
@@ -63,10 +73,16 @@ def assemble(
     manifest_rows = DatabaseManifests(engine, cache)
     deletion = settings.storage.delete.enabled
     manifests = Manifests(manifest_rows, deletion=deletion, accept_missing=settings.manifests.missing == "accept")
-    blob_door = BlobDoor(Blobs(blob_rows, manifest_rows, deletion=deletion), store)
-    manifest_door = ManifestDoor(manifests, entrance.desk)
-    upload_door = UploadDoor(Uploads(upload_rows, blob_rows, store, settings.uploads.lifetime))
-    v2 = V2(entrance.gate, blob_door, upload_door, manifest_door, ListingDoor(Listings(manifest_rows)))
+    blobs = Blobs(blob_rows, manifest_rows, deletion=deletion)
+    uploads = Uploads(upload_rows, blob_rows, store, settings.uploads.lifetime)
+    repositories, proxied_listings, proxy_jobs = make_repositories(
+        settings, engine, caching, manifests, manifest_rows, blobs, blob_rows, uploads, stack
+    )
+    blob_door = BlobDoor(repositories, blobs, store)
+    manifest_door = ManifestDoor(repositories, manifests, entrance.desk)
+    listing_door = ListingDoor(Listings(manifest_rows), caching.upstreams, proxied_listings)
+    naming = Naming(caching.upstreams, caching.mirror)
+    v2 = V2(entrance.gate, naming, blob_door, UploadDoor(uploads), manifest_door, listing_door)
 
     async def database_answers() -> None:
         await engine.read("SELECT 1")
@@ -84,7 +100,8 @@ def assemble(
     )
     cleaning = UploadCleaning(upload_rows, {store.name: store})
     jobs = [
+        *proxy_jobs,
         Job("expire uploads", _EXPIRE_SECONDS, cleaning.expire),
         Job("empty trash", _TRASH_SECONDS, cleaning.empty_trash),
     ]
-    return Parts(app, FastDoor(entrance.gate, manifest_door, blob_door, guard, observer), jobs)
+    return Parts(app, FastDoor(entrance.gate, manifest_door, blob_door, guard, observer, caching.mirror), jobs)

@@ -31,6 +31,7 @@ from entrepot.database.refresh import DatabaseRefreshTokens
 from entrepot.database.rights import DatabaseRights
 from entrepot.database.throttles import DatabaseThrottles
 from entrepot.jobs.runner import Job
+from entrepot.proxying import upstreams_of
 from entrepot.storage import layout
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Gatehouse:
         self.root = root
         self.keys = SigningKeys(root)
         self.tokens = Tokens(self.keys, settings.http.public_url or "entrepot")
-        self.rights = Rights(DatabaseRights(engine))
+        self.rights = Rights(DatabaseRights(engine, upstreams_of(settings)))
         self.secrets = Secrets(derive(root, "credentials"))
         self.passwords = Passwords()
         self.logins = DatabaseLogins(engine)

@@ -14,6 +14,7 @@ from entrepot.database.engine import Engine
 from entrepot.jobs.runner import Job, repeat
 from entrepot.logs import configure_logs
 from entrepot.preparation import NotReady, is_loopback, prepare
+from entrepot.proxying import make_cache
 from entrepot.stores import byte_store, database
 from entrepot.supervisor import Lifeline, supervise
 from entrepot.web.access_log import AccessLog
@@ -67,7 +68,8 @@ async def _work(settings: Settings, metrics: Metrics, listener: socket.socket, l
             trusted_proxies=[str(proxy) for proxy in settings.http.trusted_proxies],
         )
         entrance, jobs = await _entrance(settings, engine, guard, metrics, stack)
-        parts = assemble(settings, engine, store, entrance, guard, observer)
+        caching = make_cache(settings, None, stack)
+        parts = assemble(settings, engine, store, entrance, guard, observer, caching, stack)
         gc.collect()
         gc.freeze()  # what a worker is made of stays: no collection looks at it again
         repeating = asyncio.create_task(repeat([*parts.jobs, *jobs]))

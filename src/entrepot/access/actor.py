@@ -83,10 +83,11 @@ ANONYMOUS = Actor()
 class Basis:
     """What a decision rested on, so that the transaction that acts on it can see that it is still so.
 
-    `repository_id` is None for a repository that is to be created, in `namespace_id`, with `visibility`.
+    `repository_id` is None for a repository that is to be created, in `namespace_id`, with `visibility`. What is read
+    through has no namespace.
     """
 
-    namespace_id: int
+    namespace_id: int | None
     repository_id: int | None
     rights_version: int
     visibility: str

@@ -48,6 +48,8 @@ class Facts:
     granted: Role = Role.NONE
     granted_all: Role = Role.NONE
     former: bool = False
+    upstream: str = ""
+    """Of a repository that is read through: `everyone`, or `accounts`, may read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Decision:
 
 def decide(actor: Actor, action: Action, facts: Facts) -> Decision:
     """Whether `actor` may do `action` to the repository of these facts; PUSH to one that is not there creates it."""
+    if facts.upstream:
+        return _of_upstream(actor, action, facts)
     if facts.namespace_id is None:
         return Decision(False, False, "there is no such account or organization")
     if facts.repository_id is None:
@@ -79,6 +83,17 @@ def decide(actor: Actor, action: Action, facts: Facts) -> Decision:
     if role < action.value:
         return Decision(False, visible, f"{action.word} needs the role {action.value.word}; {reason}")
     return Decision(True, True, reason, _basis(facts))
+
+
+def _of_upstream(actor: Actor, action: Action, facts: Facts) -> Decision:
+    """What is read through is read by whom the configuration says, and evicted by administrators."""
+    basis = Basis(None, facts.repository_id, facts.rights_version, "private")
+    readable = facts.upstream == "everyone" or (not actor.anonymous and actor.scopes.everywhere)
+    if action is Action.PULL:
+        return Decision(readable, readable, f"upstream, for {facts.upstream}", basis if readable else None)
+    if action is Action.DELETE and actor.administrator and actor.scopes.everywhere and actor.scopes.role >= Role.ADMIN:
+        return Decision(True, True, "administrator", basis)
+    return Decision(False, readable, "what another registry holds can only be read")
 
 
 def role_in(actor: Actor, facts: Facts) -> tuple[Role, str]:
@@ -149,7 +164,6 @@ def may_create(actor: Actor, facts: Facts) -> tuple[bool, str]:
 
 
 def _basis(facts: Facts) -> Basis:
-    assert facts.namespace_id is not None
     return Basis(
         namespace_id=facts.namespace_id,
         repository_id=facts.repository_id,

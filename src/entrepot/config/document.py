@@ -40,6 +40,7 @@ The same in the environment: `ENTREPOT_DATA_DIR=/var/lib/entrepot`, `ENTREPOT_HT
 
 - Durations are a number and a unit: `90s`, `5m`, `12h`, `7d`. A bare number is seconds.
 - Lists are YAML lists in the file and JSON in a variable: `ENTREPOT_HTTP__HOSTS='["registry.internal"]'`.
+- `upstreams` is a group of groups in the file and JSON in a variable: `ENTREPOT_UPSTREAMS='{"docker.io": {}}'`.
 - Relative paths are relative to the working directory.
 - A key without a value in the file has its default; an empty variable is an empty value.
 
@@ -55,8 +56,9 @@ These variables are read as they are; an `ENTREPOT_` variable for the same key c
 |---|---|
 {variables}
 
-`REGISTRY_AUTH` and `REGISTRY_AUTH_HTPASSWD_REALM` say nothing more. `REGISTRY_PROXY_…` is not supported yet. `entrepot
-serve` and `entrepot config check` name it, and every other `REGISTRY_` variable, in a warning.
+`REGISTRY_AUTH` and `REGISTRY_AUTH_HTPASSWD_REALM` say nothing more. `REGISTRY_PROXY_REMOTEURL`, with
+`REGISTRY_PROXY_USERNAME` and `REGISTRY_PROXY_PASSWORD`, makes the whole server a mirror of that registry, as it does
+there (docs/cache.md). `entrepot serve` and `entrepot config check` name every other `REGISTRY_` variable in a warning.
 
 ## Variables that are not keys
 

@@ -189,6 +189,11 @@ LIMIT = Kind(
 DURATION = Kind("a duration such as 90s, 5m, 12h or 7d", _duration, write=write_duration)
 WHOLE_DURATION = Kind("a duration of whole seconds such as 90s, 5m, 12h or 7d", _whole_duration, write=write_duration)
 LISTEN = Kind("HOST:PORT such as 127.0.0.1:5000, [::1]:5000 or :5000 for every interface", _address)
+OPTIONAL_LISTEN = Kind(
+    f"empty, or {LISTEN.form}",
+    lambda value: _address(value) if value else None,
+    write=lambda address: "" if address is None else str(address),
+)
 HOST = Kind("a host name or an address, without a port", _host)
 NETWORK = Kind("an address or a network such as 10.0.0.0/8", ipaddress.ip_network)
 ORIGIN = Kind("empty, or http(s)://HOST or http(s)://HOST:PORT with nothing after it", _origin)

@@ -1,11 +1,13 @@
 """Merge flags, environment, file and defaults, in this order of precedence, and say where each value came from."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -19,6 +21,7 @@ from entrepot.config.settings import (
     assemble,
     contradictions,
 )
+from entrepot.proxy.upstream import canonical_alias
 
 DEFAULT_FILE = Path("entrepot.yaml")
 
@@ -34,6 +37,8 @@ REGISTRY_VARIABLES = {
 
 # `htpasswd`, and the name of its realm, which no client looks at: the path says it all.
 _IMPLIED = frozenset({"REGISTRY_AUTH", "REGISTRY_AUTH_HTPASSWD_REALM"})
+
+_PROXY = frozenset(f"REGISTRY_PROXY_{key}" for key in ("REMOTEURL", "USERNAME", "PASSWORD", "TTL"))
 
 _NOT_SETTINGS = frozenset({"ENTREPOT_CONFIG", "ENTREPOT_ADMIN_PASSWORD"})
 
@@ -98,7 +103,9 @@ def _read(setting: Setting, given: _Given) -> object:
         if isinstance(written, list) != setting.many:
             raise ValueError("a list where one value is wanted, or the reverse")
         return tuple(kind.read(item) for item in written) if setting.many else kind.read(str(written))
-    except ValueError:
+    except ValueError as error:
+        if setting.structured:
+            raise ConfigError(f"{setting.path}: {error} ({given.origin})") from None
         quoted = "" if kind.secret else f", not {_shorten(repr(written))}"
         raise ConfigError(f"{setting.path} must be {setting.form}{quoted} ({given.origin})") from None
 
@@ -134,15 +141,33 @@ def _from_preset(path: str, word: str, origin: str) -> Iterator[tuple[str, _Give
         yield key, _Given(written, origin)
 
 
+def _from_proxy_variables(environment: Mapping[str, str], warnings: list[str]) -> Iterator[tuple[str, _Given]]:
+    """What makes registry:2 a mirror makes the whole server one."""
+    url = environment.get("REGISTRY_PROXY_REMOTEURL", "").rstrip("/")
+    if not url:
+        return
+    keys = {"url": url, "read": "everyone"}
+    for name in ("USERNAME", "PASSWORD"):
+        if environment.get(f"REGISTRY_PROXY_{name}"):
+            keys[name.lower()] = environment[f"REGISTRY_PROXY_{name}"]
+    if environment.get("REGISTRY_PROXY_TTL"):
+        warnings.append("REGISTRY_PROXY_TTL has no effect: what is stored is kept, and tags are looked at each time")
+    alias = canonical_alias(urlsplit(url).netloc)
+    origin = "environment REGISTRY_PROXY_REMOTEURL"
+    yield "upstreams", _Given(json.dumps({alias: keys}), origin)
+    yield "mirror.upstream", _Given(alias, origin)
+    yield "mirror.everywhere", _Given("true", origin)
+    yield "open", _Given("true", origin)
+
+
 def _from_registry_variables(environment: Mapping[str, str], warnings: list[str]) -> Iterator[tuple[str, _Given]]:
+    yield from _from_proxy_variables(environment, warnings)
     for name, value in environment.items():
         if name in REGISTRY_VARIABLES:
             setting = SETTINGS[REGISTRY_VARIABLES[name]]
             yield setting.path, _from_text(setting, value, f"environment {name}")
-        elif name in _IMPLIED:
+        elif name in _IMPLIED or name in _PROXY:
             continue
-        elif name.startswith("REGISTRY_PROXY_"):
-            warnings.append(f"{_shown(name)} is not supported yet and has no effect: nothing is fetched from elsewhere")
         elif name.startswith("REGISTRY_") and not _is_service_link(name, value):
             warnings.append(f"{_shown(name)} has no effect here: `entrepot config show` lists the settings there are")
 
@@ -153,12 +178,14 @@ def _is_service_link(name: str, value: str) -> bool:
 
 def _from_text(setting: Setting, text: str, origin: str) -> _Given:
     """What a variable or a flag gives: the text itself, or for a list its items, written as JSON."""
-    if not setting.many:
+    if not setting.many and not setting.structured:
         return _Given(text, origin)
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError:
         return _Given(text, origin)
+    if setting.structured:
+        return _Given("" if node is None else json.dumps(_plain(node)), origin)
     items = None if node is None else _items(node)
     return _Given(text if items is None else items, origin)
 
@@ -202,7 +229,18 @@ def _from_mapping(node: yaml.Node, prefix: str, file: Path) -> Iterator[tuple[st
             yield path, _Given(_scalar_or_items(SETTINGS[path], value, place), place)
 
 
+def _plain(node: yaml.Node) -> object:
+    """A node as JSON has it; scalars stay the text that was written."""
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): _plain(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item) for item in node.value]
+    return None if _is_null(node) else str(node.value)
+
+
 def _scalar_or_items(setting: Setting, node: yaml.Node, place: str) -> str | list[str]:
+    if setting.structured:
+        return json.dumps(_plain(node))
     if isinstance(node, yaml.ScalarNode):
         return str(node.value)
     items = _items(node)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from entrepot.config import kinds
 from entrepot.config.kinds import Address, Kind
+from entrepot.config.upstreams import UPSTREAMS, ConfiguredUpstream
 
 T = TypeVar("T")
 
@@ -31,6 +32,8 @@ class Setting:
     many: bool = False
     flag: str | None = None
     path: str = ""
+    structured: bool = False
+    """Its value is a group of groups: JSON in a variable."""
 
     @property
     def variable(self) -> str:
@@ -225,6 +228,17 @@ class Redis:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """One upstream as Docker's `registry-mirrors` wants it: read-only, for everybody, under the names it has there."""
+
+    upstream: str = _one(kinds.TEXT, "docker.io", "The alias of the upstream; it must be readable for everyone.")
+    listen: Address | None = _one(
+        kinds.OPTIONAL_LISTEN, None, "An address of its own, beside that of the registry; empty for none."
+    )
+    everywhere: bool = _one(kinds.BOOLEAN, False, "Whether the whole server is the mirror and nothing else.")
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What is written to standard error."""
 
@@ -269,6 +283,20 @@ class Settings:
     limits: Limits = Limits()
     audit: Audit = Audit()
     redis: Redis = Redis()
+    upstreams: tuple[ConfiguredUpstream, ...] = field(
+        default=(),
+        repr=False,
+        metadata={
+            "setting": Setting(
+                UPSTREAMS,
+                "Registries that are read through this one and kept: `ALIAS/PATH` here is `PATH` there. docs/cache.md"
+                " says which keys each has.",
+                "{}",
+                structured=True,
+            )
+        },
+    )
+    mirror: Mirror = Mirror()
     log: Log = Log()
 
 
@@ -329,11 +357,30 @@ def contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "storage.s3.access_key_id", "needs storage.s3.secret_access_key as well"
     if s3.secret_access_key and not s3.access_key_id:
         yield "storage.s3.secret_access_key", "needs storage.s3.access_key_id as well"
-    if settings.open and not settings.open_to_network and not settings.http.listen.loopback:
+    if (
+        settings.open
+        and not settings.mirror.everywhere
+        and not settings.open_to_network
+        and not settings.http.listen.loopback
+    ):
         yield (
             "http.listen",
             f"is {settings.http.listen}, where other machines reach it, and open lets all of them push:"
             " type --open-to-network as well if that is meant, or listen on 127.0.0.1",
         )
+    yield from _contradictions_of_mirror(settings)
     if settings.database.url and not settings.open and not settings.secret_key:
         yield "secret_key", "must be set where accounts are on PostgreSQL: the same on every node"
+
+
+def _contradictions_of_mirror(settings: Settings) -> Iterator[tuple[str, str]]:
+    mirror = settings.mirror
+    if mirror.listen is None and not mirror.everywhere:
+        return
+    upstream = next((each.upstream for each in settings.upstreams if each.upstream.alias == mirror.upstream), None)
+    if upstream is None:
+        yield "mirror.upstream", f"is {mirror.upstream}, which is not among upstreams"
+    elif not upstream.everyone:
+        yield "mirror.upstream", f"is {mirror.upstream}, which a mirror would show to everybody: set its read: everyone"
+    if mirror.listen is not None and mirror.listen.port == settings.http.listen.port and mirror.listen.port:
+        yield "mirror.listen", "has the port of http.listen: take another one"

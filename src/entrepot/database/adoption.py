@@ -3,7 +3,9 @@
 from entrepot.access.names import LIBRARY, InvalidAccountName, check_account_name, namespace_of
 from entrepot.database.engine import Engine, Transaction
 
-_HOMELESS = "SELECT name FROM repositories WHERE namespace_id IS NULL AND deleted_at IS NULL ORDER BY name"
+_HOMELESS = (
+    "SELECT name FROM repositories WHERE namespace_id IS NULL AND upstream IS NULL AND deleted_at IS NULL ORDER BY name"
+)
 _NAMESPACE = "SELECT id FROM accounts WHERE name = :name AND kind <> 'robot' AND deleted_at IS NULL"
 _MAKE = (
     "INSERT INTO accounts (kind, name, created_at) VALUES ('organization', :name, now_us())"

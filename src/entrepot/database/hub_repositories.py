@@ -109,6 +109,7 @@ class DatabaseHubRepositories:
 
         async def create(transaction: Transaction) -> None:
             assert caller.basis is not None
+            assert caller.basis.namespace_id is not None
             await lock_namespace(transaction, caller.basis.namespace_id)
             if await transaction.one(_EXISTS, name=name):
                 raise Taken(f"the name {name!r} is taken: choose another", "name")

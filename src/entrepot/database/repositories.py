@@ -49,6 +49,7 @@ async def made_repository_id(transaction: Transaction, name: str, caller: Caller
     if basis.repository_id is not None:  # it was renamed or deleted since
         basis = await _still_allowed(transaction, name, caller)
     if basis.visibility == "private":
+        assert basis.namespace_id is not None
         await check_private(transaction, basis.namespace_id, caller)
     row = await transaction.one(
         _CREATE, name=name, namespace=basis.namespace_id, visibility=basis.visibility, account=caller.account_id

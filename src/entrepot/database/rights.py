@@ -7,6 +7,7 @@ from entrepot.access.actor import Actor, Role
 from entrepot.access.decision import Facts
 from entrepot.access.names import namespace_of
 from entrepot.database.engine import Engine, Row, Transaction
+from entrepot.proxy.upstream import NO_UPSTREAMS, Upstreams
 
 _RANK = "MAX(CASE g.role WHEN 'admin' THEN 3 WHEN 'write' THEN 2 WHEN 'read' THEN 1 ELSE 0 END)"
 _MINE = "SELECT {rank} FROM grants g WHERE g.account_id = :account AND g.{place}"
@@ -61,6 +62,7 @@ READABLE_REPOSITORIES = (
 _GRANTED = f"{_NAMES}r.id IN ({READABLE_REPOSITORIES}) AND {_LIVE}"
 _IN_THAT = " AND r.namespace_id = :namespace"
 _NAMESPACE_ID = "SELECT n.id FROM accounts n WHERE n.name = :name AND n.kind <> 'robot' AND n.deleted_at IS NULL"
+_READ_THROUGH = "SELECT id, rights_version FROM repositories WHERE name = :name"
 _NOBODY = 0  # no account has this id
 
 
@@ -73,11 +75,18 @@ async def facts_in(transaction: Transaction, account_id: int | None, name: str) 
 class DatabaseRights:
     """The port RightsRows."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, upstreams: Upstreams = NO_UPSTREAMS) -> None:
         self._engine = engine
+        self._upstreams = upstreams
 
     async def facts(self, account_id: int | None, name: str) -> Facts:
         """See the port."""
+        place = self._upstreams.place(name)
+        if place is not None:
+            found = await self._engine.read(_READ_THROUGH, name=name)
+            identity, version = found[0] if found else (None, 0)
+            readers = "everyone" if place.upstream.everyone else "accounts"
+            return Facts(name, repository_id=identity, rights_version=version, upstream=readers)
         rows = await self._engine.read(_FACTS, account=account_id or _NOBODY, name=name, namespace=namespace_of(name))
         return _facts(name, rows[0]) if rows else Facts(name)
 

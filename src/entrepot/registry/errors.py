@@ -8,6 +8,7 @@ RegistryError
 ├── UploadInvalid ── UploadOutOfOrder, BodyTimedOut
 ├── BodyLost
 ├── Unsupported, Denied, Unauthorized
+├── UpstreamError ── UpstreamSlow, UpstreamBusy
 └── StorageError ── StorageFull
 """
 
@@ -123,6 +124,23 @@ class Denied(RegistryError):
 
 class Unauthorized(RegistryError):
     """The grant is not for this repository, which may not even exist: nothing of it is told."""
+
+
+class UpstreamError(RegistryError):
+    """The registry that this comes from cannot be reached, or answers with an error, and nothing is stored here."""
+
+
+class UpstreamSlow(UpstreamError):
+    """The registry that this comes from did not answer in time, and nothing is stored here."""
+
+
+class UpstreamBusy(UpstreamError):
+    """The registry that this comes from has had too many requests, and nothing is stored here."""
+
+    def __init__(self, message: str, seconds: int = 1) -> None:
+        """`seconds` after which to ask again."""
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class StorageError(RegistryError):

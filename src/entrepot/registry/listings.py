@@ -42,6 +42,10 @@ class Listings:
     def __init__(self, rows: ManifestRows) -> None:
         self._rows = rows
 
+    async def admit(self, repository: str, grant: Grant) -> None:
+        """Unauthorized when the grant is not for this repository."""
+        await admitted(self._rows, repository, grant)
+
     async def tags(self, repository: str, after: str, count: int | None, grant: Grant) -> Page:
         """Tags that sort after `after`; NameUnknown when there is no such repository."""
         found = await admitted(self._rows, repository, grant)

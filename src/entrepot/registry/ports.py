@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from entrepot.access.caller import Caller
 from entrepot.access.grant import Grant
@@ -72,9 +72,20 @@ class Bytes(Protocol):
         ...
 
 
+class BlobReader(Protocol):
+    """Reads a blob that may still be arriving."""
+
+    def __call__(self, start: int, length: int | None) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start`, `length` of them or all."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A blob of a repository. `repository_id` and `rights_version` are what a grant must cover (access/grant.py)."""
+    """A blob of a repository. `repository_id` and `rights_version` are what a grant must cover (access/grant.py).
+
+    `reader` reads one that is still arriving from an upstream, which has no key yet.
+    """
 
     digest: str
     size: int
@@ -82,6 +93,14 @@ class StoredBlob:
     key: str
     repository_id: int
     rights_version: int
+    reader: BlobReader | None = None
+
+
+class Stale(NamedTuple):
+    """Why an answer may be out of date, and how many seconds ago it was not; None when that is not known."""
+
+    reason: str
+    age: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +108,8 @@ class StoredManifest:
     """A manifest of a repository; `content` is byte for byte what was pushed.
 
     `repository_id` and `rights_version` are what a grant must cover (access/grant.py). `kind` is image, index, referrer
-    or attestation; `exempt`: pulls of this repository are charged to nobody.
+    or attestation; `exempt`: pulls of this repository are charged to nobody. `stale`: the upstream that it comes from
+    may by now have another one.
     """
 
     id: int
@@ -100,6 +120,7 @@ class StoredManifest:
     rights_version: int
     kind: str
     exempt: bool
+    stale: Stale | None = None
 
 
 @dataclass(frozen=True, slots=True)

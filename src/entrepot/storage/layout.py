@@ -39,6 +39,11 @@ def file_path(key: str) -> str:
     return f"blobs/{key[:6]}/{key}"
 
 
+def arriving_directory(data: Path) -> Path:
+    """Where a node keeps blobs that arrive from an upstream."""
+    return data / "arriving"
+
+
 def pulls_directory(data: Path) -> Path:
     """Where a node's workers leave their pull events."""
     return data / "pulls"

@@ -27,6 +27,7 @@ V2_HEADERS: Headers = [
 SENDFILE = "entrepot.sendfile"  # our ASGI extension: {"type": SENDFILE, "file"} ends an answer
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _API = b"/api/"
+_OF_A_MIRROR = ("/v2", "/livez", "/readyz", "/metrics")
 _NOT_V2 = frozenset({"operations", "search"})
 _log = structlog.get_logger()
 
@@ -77,7 +78,7 @@ class App:
         started = self._observer.now()
         identity = self._observer.new_id()
         counted = _Counted(receive)
-        if self._api is not None and scope["raw_path"].startswith(_API):
+        if self._api is not None and scope["raw_path"].startswith(_API) and not self._v2.at_mirror(_port(scope)):
             await self._pass_on(self._api, scope, counted, send, identity, started)
             return
         route, answer, address = await self._answer(scope, counted, identity)
@@ -118,6 +119,8 @@ class App:
                     address,
                 )
             request = Request(scope, receive, self._idle)
+            if self._v2.at_mirror(request.port) and not request.path.startswith(_OF_A_MIRROR):
+                return "other", errors.refusal(404, "UNSUPPORTED", "this is a mirror: it has nothing but /v2/"), address
             if request.path in self._operations.paths:
                 return "operations", await self._operations.answer(request), address
             door = self._others.get(request.path)
@@ -255,6 +258,11 @@ def _header(scope: Scope, wanted: bytes) -> str | None:
             text: str = value.decode("latin-1")
             return text
     return None
+
+
+def _port(scope: Scope) -> int:
+    server = scope.get("server")
+    return server[1] if server else 0
 
 
 def _target(scope: Scope) -> str:

@@ -15,6 +15,7 @@ from entrepot.web.message import Answer
 from entrepot.web.observer import Observer
 from entrepot.web.v2.blobs import BlobDoor
 from entrepot.web.v2.manifests import ManifestDoor
+from entrepot.web.v2.naming import Mirror
 from entrepot.web.v2.parse import digest_from
 from entrepot.web.v2.visit import Gate, Refused, Visit
 
@@ -53,7 +54,18 @@ class _Bare:
 class FastDoor:
     """Answers manifests and small blobs of a store that never waits."""
 
-    def __init__(self, gate: Gate, manifests: ManifestDoor, blobs: BlobDoor, guard: Guard, observer: Observer) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        manifests: ManifestDoor,
+        blobs: BlobDoor,
+        guard: Guard,
+        observer: Observer,
+        mirror: Mirror | None,
+    ) -> None:
+        """`mirror`: what comes by its port is left to the ordinary door, unless every port is its."""
+        self._mirror_port = mirror.port if mirror is not None else None
+        self._prefix = f"{mirror.upstream.alias}/" if mirror is not None and mirror.port is None else ""
         self._gate = gate
         self._manifests = manifests
         self._blobs = blobs
@@ -66,9 +78,10 @@ class FastDoor:
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
         client: tuple[str, int] | None,
+        port: int,
     ) -> Hit | None:
-        """A 200, or None: then the ordinary door answers."""
-        if not target.startswith(b"/v2/") or b"?" in target or b"%" in target:
+        """A 200, or None: then the ordinary door answers. `port` is the one that the client has come to."""
+        if port == self._mirror_port or not target.startswith(b"/v2/") or b"?" in target or b"%" in target:
             return None
         allowed, agent, authorization = self._read(headers)
         if not allowed:
@@ -139,9 +152,11 @@ class FastDoor:
             path = target.decode("ascii")
             place, _, reference = path.rpartition("/")
             if place.endswith("/manifests"):
-                return "manifests", _now(self._manifests.get(request, place[4:-10], reference, visit))
+                name = self._prefix + place[4:-10]
+                return "manifests", _now(self._manifests.get(request, name, reference, visit))
             if place.endswith("/blobs"):
-                return "blobs", _now(self._blobs.get(request, place[4:-6], digest_from(reference), visit))
+                name = self._prefix + place[4:-6]
+                return "blobs", _now(self._blobs.get(request, name, digest_from(reference), visit))
         except (RegistryError, Refused, UnicodeDecodeError):
             return "other", None
         return "other", None

@@ -49,7 +49,7 @@ class Conditions(Protocol):
 class Request:
     """One request: its parsed target, headers and body."""
 
-    __slots__ = ("_idle", "_receive", "client", "headers", "id", "method", "path", "query", "scheme", "scope")
+    __slots__ = ("_idle", "_receive", "client", "headers", "id", "method", "path", "port", "query", "scheme", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, idle: float) -> None:
         """`idle`: seconds that a body may be silent."""
@@ -60,6 +60,7 @@ class Request:
         self.query = Query(scope["query_string"])
         self.client: str = scope["client"][0] if scope.get("client") else ""
         self.scheme: str = scope["scheme"]
+        self.port: int = scope["server"][1] if scope.get("server") else 0
         self.id: str = ""
         self._receive = receive
         self._idle = idle

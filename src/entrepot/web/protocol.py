@@ -223,7 +223,7 @@ class Protocol(HttpToolsProtocol):
         method = self.parser.get_method()
         if method not in (b"GET", b"HEAD"):
             return False
-        hit = door.answer(method, self.url, self.headers, self.client)
+        hit = door.answer(method, self.url, self.headers, self.client, self.server[1] or 0 if self.server else 0)
         if hit is None or (hit.file is not None and self.scheme == "https"):
             return False
         headers = self.server_state.default_headers

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 
 from entrepot.access.caller import Caller
 from entrepot.oci.digest import Digest
+from entrepot.proxy.repositories import Repositories
 from entrepot.registry.blobs import Blobs
 from entrepot.registry.ports import Bytes, StoredBlob
 from entrepot.web.message import Answer, Conditions, Headers
@@ -18,13 +19,15 @@ _TYPE = (b"content-type", b"application/octet-stream")
 class BlobDoor:
     """Blobs over HTTP."""
 
-    def __init__(self, blobs: Blobs, store: Bytes) -> None:
+    def __init__(self, repositories: Repositories, blobs: Blobs, store: Bytes) -> None:
+        self._repositories = repositories
         self._blobs = blobs
         self._store = store
 
     async def get(self, request: Conditions, name: str, digest: Digest, visit: Visit) -> Answer:
         """GET and HEAD; with If-None-Match, and for GET Range and If-Range (RFC 9110 §13, §14)."""
-        blob = await self._blobs.find(name, digest, visit.grant)
+        whole = request.method == "GET"
+        blob = await self._repositories.find_blob(name, digest, visit.grant, whole=whole)
         headers = blob_headers(blob.digest)
         etag = f'"{blob.digest}"'
         if matches(request.header(b"if-none-match"), blob.digest):
@@ -37,7 +40,7 @@ class BlobDoor:
             spans = download_spans(wanted, blob.size)
         except Unsatisfiable:
             return _unsatisfiable(blob)
-        url = await self._store.signed_url(blob.key)
+        url = None if blob.reader is not None else await self._store.signed_url(blob.key)
         if url is not None:
             return Answer(307, [*headers, (b"location", url.encode())])
         if spans is None:
@@ -54,6 +57,8 @@ class BlobDoor:
         return Answer(202)
 
     def _part(self, blob: StoredBlob, status: int, headers: Headers, first: int, length: int) -> Answer:
+        if blob.reader is not None:
+            return Answer(status, headers, stream=blob.reader(first, length), length=length)
         path = self._store.path(blob.key)
         file = None if path is None else (path, first, length)
         stream = self._store.read(blob.key, first, length)
@@ -72,7 +77,8 @@ class BlobDoor:
         async def parts() -> AsyncGenerator[bytes, None]:
             for head, (first, length) in zip(heads, spans, strict=True):
                 yield head
-                async for chunk in self._store.read(blob.key, first, length):
+                read = blob.reader(first, length) if blob.reader else self._store.read(blob.key, first, length)
+                async for chunk in read:
                     yield chunk
             yield tail
 

@@ -3,12 +3,14 @@
 from collections.abc import AsyncGenerator, Iterable
 
 from entrepot.access.caller import Caller
+from entrepot.access.grant import EVERYTHING
 from entrepot.registry.errors import NameInvalid, RegistryError, Unauthorized, Unsupported
 from entrepot.web.message import Answer, BadRequest, Request
 from entrepot.web.v2 import errors
 from entrepot.web.v2.blobs import BlobDoor
 from entrepot.web.v2.listings import ListingDoor
 from entrepot.web.v2.manifests import ManifestDoor
+from entrepot.web.v2.naming import Named, Naming
 from entrepot.web.v2.parse import digest_from, name_from
 from entrepot.web.v2.routes import METHODS, Route, route
 from entrepot.web.v2.uploads import UploadDoor
@@ -19,9 +21,16 @@ class V2:
     """Every route of the specification."""
 
     def __init__(
-        self, gate: Gate, blobs: BlobDoor, uploads: UploadDoor, manifests: ManifestDoor, listings: ListingDoor
+        self,
+        gate: Gate,
+        naming: Naming,
+        blobs: BlobDoor,
+        uploads: UploadDoor,
+        manifests: ManifestDoor,
+        listings: ListingDoor,
     ) -> None:
         self._gate = gate
+        self._naming = naming
         self._blobs = blobs
         self._uploads = uploads
         self._manifests = manifests
@@ -36,8 +45,12 @@ class V2:
         if request.method not in allowed:
             text = f"{request.method} is not a thing to do with {found.kind} here"
             return found.kind, errors.refusal(405, "UNSUPPORTED", text, headers=[_allow(allowed)])
+        named = self._naming.name(request, found)
+        if isinstance(named, Answer):
+            return found.kind, named
         try:
-            answer = await self._admitted(request, found, address)
+            answer = await self._admitted(request, named, address)
+            answer.headers.extend(named.headers)
             if answer.stream is not None and answer.file is None:
                 answer.stream = await _begun(answer.stream)
             return found.kind, answer
@@ -51,9 +64,16 @@ class V2:
         except RegistryError as error:
             return found.kind, errors.answer(error)
 
-    async def _admitted(self, request: Request, found: Route, address: str) -> Answer:
+    def at_mirror(self, port: int) -> bool:
+        """Whether what comes by this port comes to a mirror, where there is nothing but `/v2/`."""
+        return self._naming.at_mirror(port)
+
+    async def _admitted(self, request: Request, named: Named, address: str) -> Answer:
+        found = named.route
         if found.name:
             name_from(found.name)
+        if named.anonymous:
+            return await self._dispatch(request, found, Visit(EVERYTHING, Caller(address=address)))
         visit = await self._gate.admit(request, found, address)
         try:
             return await self._dispatch(request, found, visit)

@@ -37,6 +37,9 @@ TABLE: dict[type[errors.RegistryError], Wire] = {
     errors.Unsupported: Wire("UNSUPPORTED", 405),
     errors.Denied: Wire("DENIED", 403),
     errors.Unauthorized: Wire("UNAUTHORIZED", 401),
+    errors.UpstreamError: Wire("UNAVAILABLE", 502),
+    errors.UpstreamSlow: Wire("UNAVAILABLE", 504),
+    errors.UpstreamBusy: Wire("TOOMANYREQUESTS", 429),
     errors.StorageError: Wire("UNAVAILABLE", 503),
     errors.StorageFull: Wire("UNAVAILABLE", 507),
 }
@@ -49,6 +52,8 @@ def answer(error: errors.RegistryError, headers: Headers | None = None) -> Answe
     extra: Headers = list(headers or [])
     if wire.status in (503, 507):
         extra.append((b"retry-after", _RETRY_SECONDS))
+    if isinstance(error, errors.UpstreamBusy):
+        extra.append((b"retry-after", b"%d" % error.seconds))
     return refusal(wire.status, wire.code, error.message or (type(error).__doc__ or ""), error.detail, extra)
 
 

@@ -4,10 +4,13 @@ Tags and repositories are answered byte for byte as docker-registry does: compac
 """
 
 import json
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
+from entrepot.client.remote import Listing
 from entrepot.oci.digest import Digest
 from entrepot.oci.mediatype import OCI_INDEX
+from entrepot.proxy.listings import ProxiedListings
+from entrepot.proxy.upstream import Upstreams
 from entrepot.registry.errors import PageInvalid
 from entrepot.registry.listings import MAX_PAGE, Listings
 from entrepot.web.message import Answer, Headers, Request
@@ -20,15 +23,32 @@ _JSON = (b"content-type", b"application/json")
 class ListingDoor:
     """Tags, repositories, referrers."""
 
-    def __init__(self, listings: Listings) -> None:
+    def __init__(self, listings: Listings, upstreams: Upstreams, proxied: ProxiedListings) -> None:
         self._listings = listings
+        self._upstreams = upstreams
+        self._proxied = proxied
 
     async def tags(self, request: Request, name: str, visit: Visit) -> Answer:
         """`tags/list` in byte order."""
         last, count = page_from(request)
+        query = urlencode([(key, value) for key, value in (("n", count), ("last", last)) if value not in (None, "")])
+        theirs = await self._theirs(name, "tags/list", query, visit)
+        if theirs is not None:
+            tags = _tags_in(theirs.content)
+            if tags is not None:
+                more = theirs.link is not None
+                return Answer(200, [_JSON, *_next(request.path, tags, more, count)], _tag_page(name, tags))
         page = await self._listings.tags(name, last, count, visit.grant)
-        body = _compact({"name": name, "tags": page.names})
-        return Answer(200, [_JSON, *_next(f"/v2/{name}/tags/list", page.names, page.more, count)], body)
+        body = _tag_page(name, page.names)
+        return Answer(200, [_JSON, *_next(request.path, page.names, page.more, count)], body)
+
+    async def _theirs(self, name: str, path: str, query: str, visit: Visit) -> Listing | None:
+        """What the upstream of this repository lists; None for a hosted one, and when it does not answer."""
+        place = self._upstreams.place(name)
+        if place is None:
+            return None
+        await self._listings.admit(name, visit.grant)
+        return await self._proxied.ask(place, f"{path}?{query}" if query else path)
 
     async def catalog(self, request: Request, visit: Visit) -> Answer:
         """`_catalog` in byte order."""
@@ -44,6 +64,10 @@ class ListingDoor:
         after = request.query.one("after") or "0"
         if not after.isascii() or not after.isdigit() or len(after) > 18:
             raise PageInvalid("after must be the number that the Link header gave")
+        query = urlencode({"artifactType": artifact_type}) if artifact_type else ""
+        theirs = await self._theirs(name, f"referrers/{digest}", query, visit)
+        if theirs is not None and theirs.media_type == OCI_INDEX:
+            return Answer(200, [(b"content-type", OCI_INDEX.encode())], theirs.content)
         found = await self._listings.referrers(name, digest, artifact_type, int(after), visit.grant)
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found.descriptors}
         headers: Headers = [(b"content-type", OCI_INDEX.encode())]
@@ -54,6 +78,19 @@ class ListingDoor:
             link = f'</v2/{name}/referrers/{digest}?{kind}after={found.next_after}>; rel="next"'
             headers.append((b"link", link.encode()))
         return Answer(200, headers, json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def _tag_page(name: str, tags: list[str]) -> bytes:
+    return _compact({"name": name, "tags": tags})
+
+
+def _tags_in(content: bytes) -> list[str] | None:
+    """The tags of another registry's page; None when it is none."""
+    try:
+        tags = json.loads(content).get("tags") or []
+    except (ValueError, AttributeError):
+        return None
+    return tags if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags) else None
 
 
 def _compact(value: object) -> bytes:

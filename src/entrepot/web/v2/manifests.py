@@ -5,9 +5,10 @@ from entrepot.access.names import PREVIEW
 from entrepot.oci.digest import Digest
 from entrepot.oci.manifest import MAX_SIZE
 from entrepot.oci.mediatype import OCI_INDEX
+from entrepot.proxy.repositories import Repositories
 from entrepot.registry.errors import BodyInterrupted, BodyLost, ManifestTooLarge, TagInvalid
 from entrepot.registry.manifests import Manifests
-from entrepot.registry.ports import StoredManifest
+from entrepot.registry.ports import Stale, StoredManifest
 from entrepot.web.message import Answer, Conditions, Headers, Request
 from entrepot.web.v2.blobs import matches
 from entrepot.web.v2.errors import refusal
@@ -16,14 +17,16 @@ from entrepot.web.v2.pulls import PREVIEW_CONTENT, PullDesk
 from entrepot.web.v2.visit import Visit
 
 _NAMED_TAGS = 20  # in a warning, which has at most 4096 bytes
+_REASON = 1000  # characters of what an upstream has said
 _MOST_TAGS = 100  # of one PUT; the specification asks for at least 10
 
 
 class ManifestDoor:
     """Manifests and tags."""
 
-    def __init__(self, manifests: Manifests, desk: PullDesk | None) -> None:
+    def __init__(self, repositories: Repositories, manifests: Manifests, desk: PullDesk | None) -> None:
         """`desk`: where pulls are charged and noted; without accounts there is none."""
+        self._repositories = repositories
         self._manifests = manifests
         self._desk = desk
 
@@ -32,7 +35,7 @@ class ManifestDoor:
         wanted = reference_from(reference)
         if self._desk is not None and name == PREVIEW:
             return Answer(200, [(b"content-type", OCI_INDEX.encode()), *await self._desk.shown(visit)], PREVIEW_CONTENT)
-        found = await self._manifests.find(name, str(wanted), visit.grant)
+        found = await self._repositories.find_manifest(name, str(wanted), visit.grant)
         headers = manifest_headers(found, by_tag=isinstance(wanted, str))
         unchanged = matches(request.header(b"if-none-match"), found.digest)
         if self._desk is not None:
@@ -41,6 +44,8 @@ class ManifestDoor:
             if pulled:
                 tag = wanted if isinstance(wanted, str) else ""
                 self._desk.note(visit, found, tag, request.header(b"user-agent") or "")
+        if found.stale is not None:
+            headers += _stale(found.stale)
         if unchanged:
             return Answer(304, headers[1:])
         return Answer(200, headers, found.content)
@@ -88,6 +93,15 @@ def manifest_headers(manifest: StoredManifest, *, by_tag: bool) -> Headers:
         (b"etag", f'"{manifest.digest}"'.encode()),
         (b"cache-control", b"no-cache" if by_tag else b"max-age=31536000"),
     ]
+
+
+def _stale(stale: Stale) -> Headers:
+    """Warning (distribution-spec, "Warnings") and Age (RFC 9111 §5.1) of what an upstream was not asked about."""
+    reason = stale.reason.replace("\\", "").replace('"', "'")[:_REASON].encode("latin-1", "replace")
+    headers: Headers = [(b"warning", b'299 - "this is a stored copy: %b"' % reason)]
+    if stale.age is not None:
+        headers.append((b"age", b"%d" % stale.age))
+    return headers
 
 
 def _warning(tags: list[str]) -> Headers:

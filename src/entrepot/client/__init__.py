@@ -1,0 +1,1 @@
+"""Talking to other registries: connections, tokens, manifests and blobs."""

@@ -1,0 +1,114 @@
+"""Connections to one registry and to whom it sends us: pooled, and only to addresses where it may send us.
+
+The registry's own host and its token hosts may have any address. Every other host was learned from an answer (a realm,
+a redirect), and an answer is not trusted: such a host may have a private address only when the registry itself has one.
+That is looked at when a connection is made, with the very address that is then connected to.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpcore2
+
+from entrepot.client.errors import RemoteUnreachable
+
+_MOST = 64  # connections to one registry and its hosts
+_KEPT = 16
+_KEPT_SECONDS = 30.0
+
+
+class PrivateAddress(RemoteUnreachable):
+    """A host that an answer has sent us to is inside of somebody's network."""
+
+
+class _Guarded(httpcore2.AsyncNetworkBackend):
+    """Connects by TCP to addresses that were looked at."""
+
+    def __init__(self, trusted: Iterable[str], own: str) -> None:
+        self._backend = httpcore2.AnyIOBackend()
+        self._trusted = {host.lower() for host in trusted}
+        self._own = own
+        self._own_is_private = False
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Try the host's addresses in turn."""
+        last: Exception | None = None
+        for address in await self._addresses(host, port):
+            try:
+                return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                last = error
+        raise last or httpcore2.ConnectError(f"{host} has no address")
+
+    async def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        """Never asked for."""
+        raise NotImplementedError
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await self._backend.sleep(seconds)
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore2.ConnectError(f"{host} cannot be resolved: {error.strerror}") from error
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if host.lower() == self._own:
+            self._own_is_private = any(not ip_address(address).is_global for address in addresses)
+        elif host.lower() not in self._trusted and not self._own_is_private:
+            addresses = [address for address in addresses if ip_address(address).is_global]
+            if not addresses:
+                raise PrivateAddress(f"{self._own} sends us to {host}, which is in a private network")
+        return addresses
+
+
+def tls_context(authority: Path | None, certificate: Path | None, key: Path | None, *, verify: bool) -> ssl.SSLContext:
+    """TLS as a client: the system's authorities and `authority`; `certificate` and `key` to show who we are."""
+    context = ssl.create_default_context()
+    if authority is not None:
+        context.load_verify_locations(authority)
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def open_pool(url: str, trusted: Iterable[str], context: ssl.SSLContext) -> httpcore2.AsyncConnectionPool:
+    """The connections to the registry at `url`; through a proxy where the environment names one (HTTPS_PROXY...)."""
+    host = (urlsplit(url).hostname or "").lower()
+    limits: dict[str, Any] = {
+        "max_connections": _MOST,
+        "max_keepalive_connections": _KEPT,
+        "keepalive_expiry": _KEPT_SECONDS,
+    }
+    proxy = _proxy_for(url, host)
+    if proxy is not None:
+        return httpcore2.AsyncHTTPProxy(proxy, ssl_context=context, **limits)
+    return httpcore2.AsyncConnectionPool(context, network_backend=_Guarded(trusted, host), **limits)
+
+
+def _proxy_for(url: str, host: str) -> str | None:
+    proxies = getproxies()
+    if not proxies or proxy_bypass(host):
+        return None
+    return proxies.get(urlsplit(url).scheme) or proxies.get("all")

@@ -1,0 +1,368 @@
+"""Another registry, to read from: manifests, blobs and lists, byte for byte as it sends them.
+
+Redirects are followed here, one by one, so that no password or token goes to another host than the one it is for.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
+
+import httpcore2
+
+from entrepot.client.challenge import Challenge, read_challenge
+from entrepot.client.connections import PrivateAddress, open_pool, tls_context
+from entrepot.client.errors import (
+    RemoteAbsent,
+    RemoteBusy,
+    RemoteDenied,
+    RemoteFailed,
+    RemoteLied,
+    RemoteSilent,
+    RemoteUnreachable,
+)
+from entrepot.client.tokens import Login, RemoteTokens
+from entrepot.oci.manifest import MAX_SIZE
+from entrepot.oci.mediatype import IMAGES, INDEXES
+
+ACCEPT = ", ".join([*sorted(IMAGES | INDEXES), "*/*"]).encode()
+HEAD_SECONDS = 14.0  # for a whole answer's head: tokens and redirects included
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 30.0  # that a body may be silent
+_REDIRECTS = 5
+_LISTING = 8 * 1024 * 1024  # bytes
+_ERROR = 4096  # bytes of an error's body that are read
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_RETRY_CAP = 6 * 3600.0
+_BROKEN = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """How to reach a registry. `url` is its origin; `name` what errors call it."""
+
+    name: str
+    url: str
+    login: Callable[[], Login | None] = lambda: None
+    token_hosts: frozenset[str] = frozenset()
+    authority: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    verify: bool = True
+
+
+class Described(NamedTuple):
+    """The head of a manifest: its digest, None when the registry does not say it."""
+
+    digest: str | None
+    media_type: str
+
+
+class Fetched(NamedTuple):
+    """A manifest as it came."""
+
+    content: bytes
+    media_type: str
+
+
+class Arriving(NamedTuple):
+    """A blob on its way: `chunks` begin at `start` of `size` bytes in all (None when that is not said)."""
+
+    start: int
+    size: int | None
+    chunks: AsyncIterator[bytes]
+
+
+class Listing(NamedTuple):
+    """A list as JSON bytes, with its type, and the `Link` to the rest of it."""
+
+    content: bytes
+    media_type: str
+    link: str | None
+
+
+Heard = Callable[[int, Mapping[str, str]], None]
+"""Is told the status and the headers (names in lower case) of each answer about a manifest."""
+
+
+class Remote:
+    """One registry."""
+
+    def __init__(self, where: Where, heard: Heard = lambda status, headers: None) -> None:
+        self._where = where
+        self._heard = heard
+        context = tls_context(where.authority, where.certificate, where.key, verify=where.verify)
+        self._pool = open_pool(where.url, where.token_hosts, context)
+        self._tokens = RemoteTokens(where.url, where.token_hosts, self._ask_for_token)
+        self._challenge: Challenge | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
+
+    async def describe(self, repository: str, reference: str) -> Described:
+        """HEAD of a manifest, which no registry counts as a pull."""
+        async with self._asked("HEAD", repository, f"manifests/{reference}", accept=ACCEPT) as response:
+            headers = _headers(response)
+            self._heard(response.status, headers)
+            self._check(response.status, headers, b"", repository)
+            return Described(headers.get("docker-content-digest"), _type(headers))
+
+    async def manifest(self, repository: str, reference: str) -> Fetched:
+        """GET of a manifest; at most 4 MiB."""
+        async with self._asked("GET", repository, f"manifests/{reference}", accept=ACCEPT) as response:
+            headers = _headers(response)
+            self._heard(response.status, headers)
+            if response.status != 200:
+                self._check(response.status, headers, await self._body(response, _ERROR), repository)
+            content = await self._body(response, MAX_SIZE + 1)
+            if len(content) > MAX_SIZE:
+                raise RemoteLied(f"{self._where.name} sends a manifest of more than {MAX_SIZE} bytes")
+            announced = headers.get("content-length", "")
+            if announced.isdigit() and len(content) != int(announced):
+                raise RemoteUnreachable(f"{self._where.name} broke off in the middle of a manifest")
+            return Fetched(content, _type(headers))
+
+    async def blob_size(self, repository: str, digest: str) -> int | None:
+        """HEAD of a blob: its size in bytes, None when that is not said."""
+        async with self._asked("HEAD", repository, f"blobs/{digest}") as response:
+            headers = _headers(response)
+            self._check(response.status, headers, b"", repository)
+            length = headers.get("content-length", "")
+            return int(length) if length.isdigit() else None
+
+    @asynccontextmanager
+    async def blob(self, repository: str, digest: str, start: int = 0) -> AsyncGenerator[Arriving, None]:
+        """GET of a blob from an offset on. A registry that knows no ranges sends all: see `Arriving.start`."""
+        wanted = b"bytes=%d-" % start if start else None
+        async with self._asked("GET", repository, f"blobs/{digest}", bytes_range=wanted) as response:
+            headers = _headers(response)
+            if response.status not in (200, 206):
+                self._check(response.status, headers, await self._body(response, _ERROR), repository)
+            length = headers.get("content-length", "")
+            size = int(length) if length.isdigit() else None
+            first = 0
+            if response.status == 206:
+                found = _RANGE.fullmatch(headers.get("content-range", ""))
+                if found is None or int(found[1]) != start:
+                    raise RemoteFailed(f"{self._where.name} answered another range than was asked for")
+                first, size = start, int(found[3])
+            yield Arriving(first, size, self._chunks(response))
+
+    async def listing(self, repository: str, path: str) -> Listing:
+        """GET of `tags/list` or `referrers/DIGEST`, with their parameters."""
+        async with self._asked("GET", repository, path) as response:
+            headers = _headers(response)
+            if response.status != 200:
+                self._check(response.status, headers, await self._body(response, _ERROR), repository)
+            content = await self._body(response, _LISTING)
+            return Listing(content, _type(headers), headers.get("link"))
+
+    @asynccontextmanager
+    async def _asked(
+        self,
+        method: str,
+        repository: str,
+        path: str,
+        *,
+        accept: bytes | None = None,
+        bytes_range: bytes | None = None,
+    ) -> AsyncGenerator[httpcore2.Response, None]:
+        """The answer to a request, after what had to be asked before; its head comes within HEAD_SECONDS."""
+        url = f"{self._where.url}/v2/{repository}/{quote(path, safe='/:?=&@%')}"
+        headers = [(b"User-Agent", b"entrepot"), (b"Accept-Encoding", b"identity")]
+        if accept is not None:
+            headers.append((b"Accept", accept))
+        if bytes_range is not None:
+            headers.append((b"Range", bytes_range))
+        scope = f"repository:{repository}:pull"
+        try:
+            async with asyncio.timeout(HEAD_SECONDS):
+                response = await self._authorized(method, url, headers, scope)
+        except TimeoutError:
+            raise RemoteSilent(f"{self._where.name} did not answer within {HEAD_SECONDS:.0f} seconds") from None
+        try:
+            yield response
+        finally:
+            await _quietly_close(response)
+
+    async def _authorized(
+        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], scope: str
+    ) -> httpcore2.Response:
+        authorization = await self._authorization(scope)
+        response = await self._following(method, url, headers, authorization)
+        if response.status != 401:
+            return response
+        challenge = read_challenge([value.decode("latin-1") for name, value in response.headers if _is_challenge(name)])
+        if challenge is None:
+            return response
+        if authorization is not None:
+            self._tokens.forget(authorization)
+        self._challenge = challenge
+        again = await self._authorization(scope)
+        if again is None or (again == authorization and challenge.scheme == "basic"):
+            return response
+        await _quietly_close(response)
+        return await self._following(method, url, headers, again)
+
+    async def _authorization(self, scope: str) -> bytes | None:
+        """What the last challenge has taught us to send; None before the first."""
+        if self._challenge is None:
+            return None
+        login = self._where.login()
+        if self._challenge.scheme == "basic":
+            return None if login is None else login.basic
+        return await self._tokens.get(self._challenge, scope, login)
+
+    async def _following(
+        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], authorization: bytes | None
+    ) -> httpcore2.Response:
+        """Ask, and go where the answers send us; what authorizes stays with its origin."""
+        origin = _origin(url)
+        for _ in range(_REDIRECTS + 1):
+            sent = list(headers)
+            if authorization is not None and _origin(url) == origin:
+                sent.append((b"Authorization", authorization))
+            response = await self._send(method, url, sent)
+            if response.status not in (301, 302, 303, 307, 308):
+                return response
+            location = next(
+                (value.decode("latin-1") for name, value in response.headers if name.lower() == b"location"), ""
+            )
+            await _quietly_close(response)
+            url = urljoin(url, location)
+            scheme = urlsplit(url).scheme
+            if scheme != "https" and not (scheme == "http" and self._where.url.startswith("http:")):
+                raise RemoteFailed(f"{self._where.name} redirects to where https is not spoken")
+        raise RemoteFailed(f"{self._where.name} redirects in circles")
+
+    async def _send(self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]]) -> httpcore2.Response:
+        parts = urlsplit(url)
+        request = httpcore2.Request(
+            method,
+            url,
+            headers=[(b"Host", parts.netloc.rpartition("@")[2].encode()), *headers],
+            extensions={"timeout": {"connect": _CONNECT_SECONDS, "read": _READ_SECONDS, "write": 10.0, "pool": 10.0}},
+        )
+        with self._errors():
+            return await self._pool.handle_async_request(request)
+
+    async def _ask_for_token(self, url: str, authorization: bytes | None) -> bytes:
+        headers = [] if authorization is None else [(b"Authorization", authorization)]
+        response = await self._following("GET", url, headers, None)
+        try:
+            body = await self._body(response, _ERROR * 16)
+            if response.status != 200:
+                self._check(response.status, _headers(response), body, "")
+            return body
+        finally:
+            await _quietly_close(response)
+
+    async def _body(self, response: httpcore2.Response, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self._chunks(response):
+            parts.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                break
+        return b"".join(parts)[:limit]
+
+    async def _chunks(self, response: httpcore2.Response) -> AsyncGenerator[bytes, None]:
+        with self._errors():
+            async for chunk in response.aiter_stream():
+                yield chunk
+
+    def _errors(self) -> "_Errors":
+        return _Errors(self._where.name)
+
+    def _check(self, status: int, headers: Mapping[str, str], body: bytes, repository: str) -> None:
+        """Raise what a status stands for; nothing for 200."""
+        if status == 200:
+            return
+        what = f"{self._where.name} says {status}" + (f" for {repository}" if repository else "")
+        said = _said(body)
+        message = f"{what}: {said}" if said else what
+        if status == 404:
+            raise RemoteAbsent(message)
+        if status in (401, 403):
+            raise RemoteDenied(message, forbidden=status == 403)
+        if status == 429:
+            raise RemoteBusy(message, retry_after(headers.get("retry-after")))
+        raise RemoteFailed(message)
+
+
+class _Errors:
+    """The transport's errors as ours."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, PrivateAddress):
+            return
+        if isinstance(error, httpcore2.TimeoutException):
+            raise RemoteSilent(f"{self._name} does not answer") from error
+        if isinstance(
+            error, httpcore2.NetworkError | httpcore2.ProtocolError | httpcore2.UnsupportedProtocol | OSError
+        ):
+            detail = str(error)
+            raise RemoteUnreachable(f"{self._name} cannot be reached" + (f": {detail}" if detail else "")) from error
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds of a Retry-After, which is a number or a date, or, against RFC 9110, a number with a unit; None for
+    what cannot be read. At most six hours."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|ms|µs|us|)\s*", value)
+    if match:
+        unit = {"": 1.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6}[match[2]]
+        return min(float(match[1]) * unit, _RETRY_CAP)
+    try:
+        seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), _RETRY_CAP)
+
+
+def _headers(response: httpcore2.Response) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+
+
+def _type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip()
+
+
+def _is_challenge(name: bytes) -> bool:
+    return name.lower() == b"www-authenticate"
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port
+
+
+def _said(body: bytes) -> str:
+    """The first message of an error in the specification's form, without what is not printable."""
+    found = re.search(rb'"(?:message|details)"\s*:\s*"((?:[^"\\]|\\.){1,300})', body)
+    if found is None:
+        return ""
+    return "".join(character for character in found[1].decode("utf-8", "replace") if character.isprintable())
+
+
+async def _quietly_close(response: httpcore2.Response) -> None:
+    """Give the connection back, or throw it away: neither is worth an error."""
+    try:
+        await response.aclose()
+    except (*_BROKEN, httpcore2.TimeoutException):
+        return

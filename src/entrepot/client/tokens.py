@@ -1,0 +1,92 @@
+"""Getting access tokens from another registry's token service, and keeping them until they end (protocol.md §3.2)."""
+
+import asyncio
+import json
+import time
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+from urllib.parse import urlencode, urlsplit
+
+from entrepot.client.challenge import Challenge
+from entrepot.client.errors import RemoteFailed
+
+_ASSUMED = 60.0  # seconds that a token holds which does not say (distribution-spec's token page)
+_EARLY = 10.0  # seconds before its end that a token is not used any more
+_LARGEST = 64 * 1024  # bytes of a token service's answer
+_MOST = 2000  # tokens kept
+
+
+class Login(NamedTuple):
+    """A user's name and password, or token."""
+
+    user: str
+    secret: str
+
+    @property
+    def basic(self) -> bytes:
+        """As RFC 7617 writes it."""
+        return b"Basic " + b64encode(f"{self.user}:{self.secret}".encode())
+
+
+class _Token(NamedTuple):
+    value: bytes
+    until: float
+
+
+Ask = Callable[[str, bytes | None], Awaitable[bytes]]
+"""GETs an URL with this Authorization; returns the body of a 200, and raises RemoteError for any other answer."""
+
+
+class RemoteTokens:
+    """The tokens of one registry, by scope."""
+
+    def __init__(self, url: str, token_hosts: frozenset[str], ask: Ask) -> None:
+        """`url` of the registry; `token_hosts`: other hosts that may be given its password."""
+        parts = urlsplit(url)
+        self._plain = parts.scheme == "http"
+        self._trusted = token_hosts | {(parts.hostname or "").lower()}
+        self._ask = ask
+        self._tokens: dict[tuple[str, str, str, Login | None], _Token] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def forget(self, value: bytes) -> None:
+        """This token was refused."""
+        self._tokens = {key: token for key, token in self._tokens.items() if token.value != value}
+
+    async def get(self, challenge: Challenge, scope: str, login: Login | None) -> bytes:
+        """A token that answers this challenge, for this scope; several who need one wait for the same."""
+        realm = challenge.parameters.get("realm", "")
+        parts = urlsplit(realm)
+        if parts.scheme != "https" and not (self._plain and parts.scheme == "http"):
+            raise RemoteFailed(f"its token service {realm[:200]!r} is not reached by https")
+        if (parts.hostname or "").lower() not in self._trusted:
+            login = None  # a password goes only where it belongs: this service is asked as anybody
+        service = challenge.parameters.get("service", "")
+        key = (realm, service, scope, login)
+        async with self._locks.setdefault(scope, asyncio.Lock()):
+            known = self._tokens.get(key)
+            if known is not None and known.until > time.monotonic():
+                return known.value
+            token = await self._fetch(realm, service, scope, login)
+            if len(self._tokens) >= _MOST:
+                self._tokens.clear()
+                self._locks.clear()
+            self._tokens[key] = token
+            return token.value
+
+    async def _fetch(self, realm: str, service: str, scope: str, login: Login | None) -> _Token:
+        query = [("service", service)] if service else []
+        if scope:
+            query.append(("scope", scope))
+        separator = "&" if urlsplit(realm).query else "?"
+        body = await self._ask(f"{realm}{separator}{urlencode(query)}", login.basic if login else None)
+        try:
+            answer = json.loads(body[:_LARGEST])
+            value = answer.get("token") or answer["access_token"]
+            lifetime = float(answer.get("expires_in") or _ASSUMED)
+            if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+                raise ValueError(value)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise RemoteFailed("its token service gave no token") from None
+        return _Token(b"Bearer " + value.encode(), time.monotonic() + max(_ASSUMED, lifetime) - _EARLY)

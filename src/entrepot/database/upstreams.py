@@ -1,0 +1,107 @@
+"""Upstreams' repositories: their tags' state, and the links that the cache holds."""
+
+from entrepot.access.caller import Caller
+from entrepot.database.blobs import link
+from entrepot.database.engine import Engine, Transaction
+from entrepot.proxy.ports import Seen
+
+# Nobody lists what comes from an upstream: who may read it is decided by the upstream's configuration.
+_ENSURE = (
+    "INSERT INTO repositories (name, created_at, visibility, upstream) VALUES (:name, now_us(), 'private', :alias)"
+    " ON CONFLICT (name) DO NOTHING"
+)
+_EXISTS = "SELECT 1 FROM repositories WHERE name = :name"
+_NAMING = (
+    "SELECT m.content FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id"
+    " JOIN repositories r ON r.id = m.repository_id"
+    " WHERE f.digest = :digest AND f.kind <> 'child' AND r.name = :name LIMIT 1"
+)
+_STORED = "SELECT r.id, b.id FROM repositories r, blobs b WHERE r.name = :name AND b.digest = :digest"
+_SEEN = (
+    "SELECT t.checked_at, t.gone_since FROM upstream_tags t JOIN repositories r ON r.id = t.repository_id"
+    " WHERE r.name = :name AND t.tag = :tag"
+)
+_CHECKED = (
+    "INSERT INTO upstream_tags (repository_id, tag, checked_at) SELECT r.id, :tag, now_us() FROM repositories r"
+    " WHERE r.name = :name ON CONFLICT (repository_id, tag) DO UPDATE SET checked_at = excluded.checked_at,"
+    " gone_since = NULL RETURNING checked_at"
+)
+_GONE = (
+    "INSERT INTO upstream_tags (repository_id, tag, gone_since) SELECT r.id, :tag, now_us() FROM repositories r"
+    " WHERE r.name = :name ON CONFLICT (repository_id, tag) DO UPDATE SET"
+    " gone_since = COALESCE(upstream_tags.gone_since, excluded.gone_since) RETURNING gone_since"
+)
+_SIGHTED = (
+    "INSERT INTO upstream_sightings (repository_id, tag, digest, first_at) SELECT r.id, :tag, :digest, now_us()"
+    " FROM repositories r WHERE r.name = :name ON CONFLICT (repository_id, tag, digest) DO UPDATE SET"
+    " first_at = upstream_sightings.first_at RETURNING first_at"
+)
+_NOW = "SELECT now_us()"
+_NOBODY = Caller()
+
+
+class DatabaseUpstreams:
+    """The port UpstreamRows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def ensure(self, repository: str, alias: str) -> None:
+        """See the port."""
+        if await self._engine.read(_EXISTS, name=repository):
+            return
+
+        async def insert(transaction: Transaction) -> None:
+            await transaction.run(_ENSURE, name=repository, alias=alias)
+
+        await self._engine.write(insert, durable=False)
+
+    async def naming(self, repository: str, digest: str) -> bytes | None:
+        """See the port."""
+        rows = await self._engine.read(_NAMING, name=repository, digest=digest)
+        return rows[0][0] if rows else None
+
+    async def link_stored(self, repository: str, digest: str) -> bool:
+        """See the port."""
+        if not await self._engine.read(_STORED, name=repository, digest=digest):
+            return False
+
+        async def add(transaction: Transaction) -> bool:
+            row = await transaction.one(_STORED, name=repository, digest=digest)
+            if row is None:
+                return False
+            await link(transaction, row[0], row[1], digest, _NOBODY)
+            return True
+
+        return await self._engine.write(add, durable=False)
+
+    async def seen(self, repository: str, tag: str) -> Seen:
+        """See the port."""
+        rows = await self._engine.read(_SEEN, name=repository, tag=tag)
+        return Seen(*rows[0]) if rows else Seen(None, None)
+
+    async def checked(self, repository: str, tag: str) -> int:
+        """See the port."""
+        return await self._time(_CHECKED, name=repository, tag=tag)
+
+    async def gone(self, repository: str, tag: str) -> int:
+        """See the port."""
+        rows = await self._engine.read(_SEEN, name=repository, tag=tag)
+        if rows and rows[0][1] is not None:
+            return int(rows[0][1])
+        return await self._time(_GONE, name=repository, tag=tag)
+
+    async def first_seen(self, repository: str, tag: str, digest: str) -> int:
+        """See the port."""
+        return await self._time(_SIGHTED, name=repository, tag=tag, digest=digest)
+
+    async def now(self) -> int:
+        """See the port."""
+        return int((await self._engine.read(_NOW))[0][0])
+
+    async def _time(self, statement: str, **values: object) -> int:
+        async def run(transaction: Transaction) -> int:
+            row = await transaction.one(statement, **values)
+            return int(row[0]) if row is not None else 0
+
+        return await self._engine.write(run, durable=False)

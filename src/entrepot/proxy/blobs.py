@@ -1,0 +1,108 @@
+"""Blobs of upstreams' repositories: stored, or arriving.
+
+A blob is readable in a repository when a manifest that was fetched for that repository names it, or when the upstream
+itself says that the repository has it. That the bytes are here for another repository opens nothing.
+"""
+
+import json
+from collections.abc import AsyncIterator
+
+from entrepot.access.grant import Grant
+from entrepot.client.errors import RemoteError
+from entrepot.oci.digest import Digest
+from entrepot.proxy.errors import as_answer
+from entrepot.proxy.flights import Errand, Flights
+from entrepot.proxy.manifests import NOBODY
+from entrepot.proxy.ports import UpstreamRows
+from entrepot.proxy.sources import Sources
+from entrepot.proxy.upstream import Place
+from entrepot.registry.admission import admitted
+from entrepot.registry.errors import Denied, Unauthorized
+from entrepot.registry.ports import BlobRows, RepositoryRows, StoredBlob
+from entrepot.registry.uploads import Incoming, Uploads
+
+
+class ProxiedBlobs:
+    """Finds blobs in upstreams' repositories."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        rows: BlobRows,
+        repositories: RepositoryRows,
+        known: UpstreamRows,
+        uploads: Uploads,
+        flights: Flights,
+    ) -> None:
+        self._sources = sources
+        self._rows = rows
+        self._repositories = repositories
+        self._known = known
+        self._uploads = uploads
+        self._flights = flights
+
+    async def find(self, name: str, digest: Digest, place: Place, grant: Grant) -> StoredBlob:
+        """The blob; one that is not here begins to arrive."""
+        found = await self._stored(name, digest, grant)
+        if found is not None:
+            return found
+        await admitted(self._repositories, name, grant)
+        size = await self._size(name, digest, place)
+        await self._known.ensure(name, place.upstream.alias)
+        while True:
+            if await self._known.link_stored(name, str(digest)):
+                found = await self._rows.find_blob(name, str(digest))
+                if found is not None:
+                    return found
+            flight = self._flights.join(self._errand(name, digest, size, place))
+            if await flight.started():
+                return StoredBlob(str(digest), flight.size, "", "", 0, 0, flight.read)
+
+    async def size(self, name: str, digest: Digest, place: Place, grant: Grant) -> StoredBlob:
+        """What HEAD answers: nothing is fetched for it."""
+        found = await self._stored(name, digest, grant)
+        if found is not None:
+            return found
+        await admitted(self._repositories, name, grant)
+        size = await self._size(name, digest, place)
+        if size < 0:
+            return await self.find(name, digest, place, grant)
+        return StoredBlob(str(digest), size, "", "", 0, 0)
+
+    async def _stored(self, name: str, digest: Digest, grant: Grant) -> StoredBlob | None:
+        found = await self._rows.find_blob(name, str(digest))
+        if found is not None and not grant.covers(name, found.repository_id, found.rights_version):
+            raise Unauthorized
+        return found
+
+    async def _size(self, name: str, digest: Digest, place: Place) -> int:
+        """The size in bytes, -1 when it is not known; BlobUnknown when this repository has no such blob."""
+        if not place.upstream.allows(place.path):
+            raise Denied(f"{place.path} of {place.upstream.alias} may not be read through this registry")
+        naming = await self._known.naming(name, str(digest))
+        if naming is not None:
+            return _size_in(naming, str(digest))
+        try:
+            size = await self._sources.of(place.upstream).blob_size(place.path, str(digest))
+        except RemoteError as error:
+            raise as_answer(error, blob=True) from error
+        return -1 if size is None else size
+
+    def _errand(self, name: str, digest: Digest, size: int, place: Place) -> Errand:
+        async def is_stored() -> bool:
+            return await self._known.link_stored(name, str(digest))
+
+        async def keep(chunks: AsyncIterator[bytes]) -> None:
+            await self._uploads.push_at_once(name, digest, Incoming(chunks), NOBODY)
+
+        return Errand(digest, size, self._sources.of(place.upstream), place.path, is_stored, keep)
+
+
+def _size_in(manifest: bytes, digest: str) -> int:
+    """What a manifest says about the size of a blob that it names; -1 when it says nothing that can be read."""
+    document = json.loads(manifest)
+    for each in [document.get("config"), *(document.get("layers") or [])]:
+        if isinstance(each, dict) and each.get("digest") == digest:
+            size = each.get("size")
+            return size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else -1
+    return -1

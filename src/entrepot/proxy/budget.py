@@ -1,0 +1,88 @@
+"""What an upstream still gives: pulls that are left, when it must be left alone, and whether it is there at all."""
+
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+_COUNT = re.compile(r"\s*(\d{1,12})\s*(?:;\s*w=(\d{1,9}))?")
+_WAIT = 30.0  # seconds that an upstream is left alone which says 429 and not for how long
+_LEAST_WAIT = 1.0  # GHCR's Retry-After of 35 µs is not meant (protocol.md §4.5)
+_RESERVE = 0.1  # of the limit: what is left below that is for what is not here yet
+_FAILURES = 3  # in a row, after which an upstream is taken for down
+_PROBE = 1.0  # seconds between two requests to one that is down
+
+
+@dataclass(slots=True)
+class Budget:
+    """Pulls of one credential, as the upstream counts them. `limit` and `remaining` are None while it says nothing."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    window: int | None = None
+    source: str = ""
+    until: float = 0.0  # the monotonic time before which the upstream is left alone
+    clock: Callable[[], float] = time.monotonic
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        """Read `ratelimit-limit`, `ratelimit-remaining` and `docker-ratelimit-source` (protocol.md §4.2)."""
+        limit = _COUNT.match(headers.get("ratelimit-limit", ""))
+        remaining = _COUNT.match(headers.get("ratelimit-remaining", ""))
+        if limit:
+            self.limit = int(limit[1])
+            self.window = int(limit[2]) if limit[2] else self.window
+        if remaining:
+            self.remaining = int(remaining[1])
+        self.source = headers.get("docker-ratelimit-source", self.source)[:64]
+
+    def exhausted(self, retry_after: float | None) -> None:
+        """It has said 429: leave it alone for as long as it says, and a little longer, so that not all come at once."""
+        wait = max(_LEAST_WAIT, _WAIT if retry_after is None else retry_after)
+        self.until = self.clock() + wait * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
+        self.remaining = 0 if self.limit is not None else None
+
+    @property
+    def wait(self) -> float:
+        """Seconds that the upstream must still be left alone."""
+        return max(0.0, self.until - self.clock())
+
+    @property
+    def scarce(self) -> bool:
+        """Whether what is left is for what is not stored here."""
+        if self.wait:
+            return True
+        return self.limit is not None and self.remaining is not None and self.remaining <= self.limit * _RESERVE
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Opens when an upstream fails (transport, 5xx) several times in a row; then it is asked once a second."""
+
+    clock: Callable[[], float] = time.monotonic
+    failures: int = 0
+    probed: float = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether the upstream is taken for down."""
+        return self.failures >= _FAILURES
+
+    def lets_through(self) -> bool:
+        """Whether the upstream may be asked now."""
+        if not self.open:
+            return True
+        now = self.clock()
+        if now - self.probed < _PROBE:
+            return False
+        self.probed = now
+        return True
+
+    def failed(self) -> None:
+        """It did not answer, or by 5xx."""
+        self.failures += 1
+        self.probed = self.clock()
+
+    def worked(self) -> None:
+        """It answered, whatever it said."""
+        self.failures = 0

@@ -1,0 +1,246 @@
+"""One fetch a blob, whoever asks: the first client gets the bytes as they arrive, the others join the growing file.
+
+A flight is a blob on its way, as one worker sees it. In the worker that leads it a task writes the spool; in the others
+it watches the spool grow. When a leader dies, its lock is free, and the next worker that looks goes on where it was.
+The last bytes are held back until the digest is verified, so that nobody ever has the whole of a wrong blob.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
+
+import structlog
+
+from entrepot.client.errors import RemoteBusy, RemoteError, RemoteFailed, RemoteLied, RemoteUnreachable
+from entrepot.oci.digest import Digest, Hash, hasher
+from entrepot.proxy.errors import as_answer
+from entrepot.proxy.ports import Registry, Spools
+from entrepot.registry.errors import RegistryError, StorageError, UpstreamError
+
+HELD_BACK = 64 * 1024  # bytes that are sent only after the digest is verified
+_READ = 256 * 1024
+_LOOK = 0.01  # seconds between two looks at a spool that another process writes
+_ATTEMPTS = 3  # times that a broken download is gone on with
+_AGAIN = 0.2  # seconds before that
+_log = structlog.get_logger()
+
+
+class Errand(NamedTuple):
+    """What to fetch and where: the blob `digest` of the repository `path` of `origin`; `size` is -1 if not known.
+
+    `is_stored`: whether it was stored meanwhile. `keep` stores verified bytes, durably when it returns.
+    """
+
+    digest: Digest
+    size: int
+    origin: Registry
+    path: str
+    is_stored: Callable[[], Awaitable[bool]]
+    keep: Callable[[AsyncIterator[bytes]], Awaitable[None]]
+
+
+class Flight:
+    """A blob that arrives. `size` is in bytes, -1 as long as it is not known."""
+
+    def __init__(self, errand: "Errand", spools: Spools) -> None:
+        self.digest = errand.digest
+        self.size = errand.size
+        self.landed_before = False
+        self._errand = errand
+        self._spools = spools
+        self._spool = spools.open(str(errand.digest))
+        self._there = 0
+        self._verified = False
+        self._begun = False
+        self._over = False
+        self._error: RegistryError | None = None
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Lead, or watch another leader until there is none; ends when the blob is stored, or nobody can get it."""
+        try:
+            while not self._spool.lead():
+                if self._watch():
+                    return
+                await asyncio.sleep(_LOOK)
+            try:
+                await self._lead()
+            finally:
+                self._spool.release()
+        except RegistryError as error:
+            self._error = error
+        except RemoteError as error:
+            self._error = as_answer(error, blob=True)
+        except Exception as error:  # whoever waits must hear of it, whatever it is
+            _log.exception("a blob could not be fetched", digest=str(self.digest))
+            self._error = StorageError(f"the blob could not be fetched: {type(error).__name__}")
+        finally:
+            self._over = True
+            self._tell()
+
+    async def started(self) -> bool:
+        """Wait until the size is known and somebody fetches; False when the blob has been stored meanwhile."""
+        while not self._over and (not self._begun or self.size < 0):
+            await self._changed.wait()
+        if self.landed_before:
+            return False
+        if self.size < 0:
+            raise self._error or UpstreamError("the upstream does not say how large the blob is")
+        return True
+
+    async def read(self, start: int, length: int | None) -> AsyncGenerator[bytes, None]:
+        """The bytes as they arrive; RegistryError when they do not, or are wrong."""
+        end = self.size if length is None else min(start + length, self.size)
+        while start < end:
+            released = min(self._there if self._verified else min(self._there, self.size - HELD_BACK), end)
+            if released > start:
+                chunk = self._spool.read(start, min(_READ, released - start))
+                if not chunk:
+                    raise UpstreamError("the blob was withdrawn: what the upstream sent was wrong")
+                start += len(chunk)
+                yield chunk
+            elif self._over:
+                raise self._error or UpstreamError("the blob did not arrive whole")
+            else:
+                await self._changed.wait()
+
+    async def _lead(self) -> None:
+        if not self._spool.named and not self._spool.verified:
+            if self._there:
+                raise UpstreamError("the blob was withdrawn: what the upstream sent was wrong")
+            self._spool = self._spools.open(str(self.digest))
+            if not self._spool.lead():
+                raise UpstreamError("the blob could not be fetched: ask again")
+        if self._spool.size == 0 and await self._errand.is_stored():
+            self.landed_before = True
+            self._spool.remove()
+            return
+        self._begun = True
+        try:
+            await self._fetch()
+        except BaseException:
+            if self._spool.size == 0:
+                self._spool.remove()
+            raise
+
+    async def _fetch(self) -> None:
+        if not self._spool.verified:
+            await self._download()
+            self._spool.verify()
+        self._there = self.size = self._spool.size
+        self._verified = True
+        self._tell()
+        if self._spool.named:
+            await self._errand.keep(self._stored_bytes())
+            self._spool.remove()
+
+    def _watch(self) -> bool:
+        """Look at what another process writes; True when that is the end of it."""
+        self._begun = True
+        if self._spool.verified:
+            self._there = self.size = self._spool.size
+            self._verified = True
+        elif self._spool.size != self._there:
+            self._there = self._spool.size
+        self._tell()
+        return self._verified
+
+    async def _download(self) -> None:
+        running = await self._hash_of_what_is_there()
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._receive(running)
+                break
+            except RemoteBusy:
+                raise
+            except RemoteFailed as error:
+                if attempt == _ATTEMPTS - 1 or (self.size < 0 and not isinstance(error, RemoteUnreachable)):
+                    raise
+                await asyncio.sleep(_AGAIN)
+        actual = f"{self.digest.algorithm}:{running.hexdigest()}"
+        if actual != str(self.digest):
+            self._withdraw()
+            _log.error(
+                "an upstream sent wrong bytes", repository=self._errand.path, wanted=str(self.digest), got=actual
+            )
+            raise RemoteLied(f"the upstream sent bytes of the digest {actual} for {self.digest}")
+
+    async def _hash_of_what_is_there(self) -> Hash:
+        """What a leader before us has left is gone on with, after it was read once."""
+        running = hasher(self.digest.algorithm)
+        while chunk := await asyncio.to_thread(self._spool.read, self._there, 1024 * 1024):
+            await asyncio.to_thread(running.update, chunk)
+            self._there += len(chunk)
+        return running
+
+    async def _receive(self, running: Hash) -> None:
+        async with self._errand.origin.blob(self._errand.path, str(self.digest), self._there) as arriving:
+            position = arriving.start
+            if arriving.size is not None:
+                if 0 <= self.size != arriving.size:
+                    self._withdraw()
+                    raise RemoteLied(f"the upstream announces {arriving.size} bytes, the manifest {self.size}")
+                self.size = arriving.size
+            self._tell()
+            async for chunk in arriving.chunks:
+                fresh = chunk[self._there - position :] if position < self._there else chunk
+                position += len(chunk)
+                if not fresh:
+                    continue
+                if 0 <= self.size < self._there + len(fresh):
+                    self._withdraw()
+                    raise RemoteLied("the upstream sends more bytes than it has announced")
+                self._spool.append(self._there, fresh)
+                running.update(fresh)
+                self._there += len(fresh)
+                self._tell()
+        if 0 <= self._there < self.size:
+            raise RemoteUnreachable(f"the upstream broke off after {self._there} of {self.size} bytes")
+
+    async def _stored_bytes(self) -> AsyncGenerator[bytes, None]:
+        position = 0
+        while chunk := await asyncio.to_thread(self._spool.read, position, 1024 * 1024):
+            position += len(chunk)
+            yield chunk
+
+    def _withdraw(self) -> None:
+        """The bytes are wrong: nobody gets any more of them."""
+        self._spool.empty()
+        self._spool.remove()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class Flights:
+    """The flights of a worker."""
+
+    def __init__(self, spools: Spools) -> None:
+        self._spools = spools
+        self._flights: dict[str, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def join(self, errand: Errand) -> Flight:
+        """The flight of this blob, begun when there is none. Whoever asks must be allowed to have the blob."""
+        key = str(errand.digest)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = Flight(errand, self._spools)
+            self._flights[key] = flight
+            task = asyncio.create_task(flight.run())
+            self._tasks.add(task)
+            task.add_done_callback(lambda done: self._ended(key, done))
+        return flight
+
+    async def close(self) -> None:
+        """Break off; what has arrived is gone on with later."""
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, key: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._flights.pop(key, None)

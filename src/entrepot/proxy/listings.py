@@ -1,0 +1,27 @@
+"""Lists of upstreams' repositories: the upstream's own where it answers, else what is stored here."""
+
+import structlog
+
+from entrepot.client.errors import RemoteError
+from entrepot.client.remote import Listing
+from entrepot.proxy.sources import Sources
+from entrepot.proxy.upstream import Place
+
+_log = structlog.get_logger()
+
+
+class ProxiedListings:
+    """Asks upstreams for lists."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    async def ask(self, place: Place, path: str) -> Listing | None:
+        """`tags/list` or `referrers/DIGEST`, with their parameters; None when the upstream does not give it."""
+        if not place.upstream.allows(place.path):
+            return None
+        try:
+            return await self._sources.of(place.upstream).listing(place.path, path)
+        except RemoteError as error:
+            _log.info("a list comes from what is stored", upstream=place.upstream.alias, reason=error.message)
+            return None

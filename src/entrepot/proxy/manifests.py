@@ -1,0 +1,263 @@
+"""Manifests of upstreams' repositories: what is stored is answered for as long as the upstream's freshness says, and,
+whatever happens there, as long as it is kept.
+
+A tag is looked at by HEAD, which no registry counts as a pull; only bytes that are not here are GETs, once for all who
+ask at the same time.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import structlog
+
+from entrepot.access.caller import Caller
+from entrepot.access.grant import Grant
+from entrepot.client.errors import RemoteAbsent, RemoteDenied, RemoteError, RemoteFailed, RemoteLied
+from entrepot.oci.digest import Digest, InvalidDigest
+from entrepot.proxy.errors import as_answer
+from entrepot.proxy.ports import Spools, UpstreamRows
+from entrepot.proxy.sources import Source, Sources
+from entrepot.proxy.upstream import Place, Upstream
+from entrepot.registry.admission import admitted
+from entrepot.registry.errors import Denied, RegistryError, Unauthorized
+from entrepot.registry.manifests import Manifests
+from entrepot.registry.ports import ManifestRows, Stale, StoredManifest
+
+_MICROSECONDS = 1_000_000
+_PATIENCE = 3.0  # seconds that an upstream has for a look at a tag which is stored here
+_ABSENT_SECONDS = 10.0  # that a tag which is not there is not asked for again
+_WRITTEN_SECONDS = 3600.0  # between two notes that a tag was looked at, where its age says nothing
+_REMEMBERED = 20_000
+NOBODY = Caller()
+_log = structlog.get_logger()
+
+
+class _Look(NamedTuple):
+    """What a look at a tag has found: its digest upstream, or why that is not known."""
+
+    digest: str | None
+    error: RemoteError | None
+
+
+class ProxiedManifests:
+    """Finds manifests in upstreams' repositories."""
+
+    def __init__(
+        self, sources: Sources, stored: Manifests, rows: ManifestRows, seen: UpstreamRows, spools: Spools
+    ) -> None:
+        """`stored` keeps what was fetched, without asking for its blobs."""
+        self._sources = sources
+        self._stored = stored
+        self._rows = rows
+        self._seen = seen
+        self._spools = spools
+        self._checked: dict[tuple[str, str], float] = {}  # microseconds of the database's clock
+        self._absent: dict[tuple[str, str], tuple[float, RegistryError]] = {}
+        self._running: dict[str, asyncio.Task[StoredManifest]] = {}
+
+    async def find(self, name: str, reference: str, place: Place, grant: Grant) -> StoredManifest:
+        """By tag or digest."""
+        found = await self._rows.find_manifest(name, reference)
+        if found is None:
+            await admitted(self._rows, name, grant)
+        elif not grant.covers(name, found.repository_id, found.rights_version):
+            raise Unauthorized
+        if ":" in reference:
+            return found or await self._by_digest(name, reference, place)
+        return await self._by_tag(name, reference, place, found)
+
+    async def refresh(self, name: str, tag: str, place: Place) -> StoredManifest:
+        """Look at a tag now, whatever its freshness."""
+        self._absent.pop((name, tag), None)
+        return await self._looked_at(name, tag, place, await self._rows.find_manifest(name, tag), patient=True)
+
+    async def _by_digest(self, name: str, digest: str, place: Place) -> StoredManifest:
+        self._check_allowed(place)
+        source = self._sources.of(place.upstream)
+
+        async def fetch() -> StoredManifest:
+            there = await self._rows.find_manifest(name, digest)
+            return there or await self._fetch(name, digest, place, source)
+
+        try:
+            return await asyncio.shield(self._shared(f"{name}@{digest}", fetch))
+        except RemoteError as error:
+            raise as_answer(error) from error
+
+    async def _by_tag(self, name: str, tag: str, place: Place, found: StoredManifest | None) -> StoredManifest:
+        if found is not None and await self._is_fresh(name, tag, place.upstream):
+            return found
+        absent = self._absent.get((name, tag))
+        if found is None and absent is not None and absent[0] > time.monotonic():
+            raise absent[1]
+        return await self._looked_at(name, tag, place, found, patient=found is None)
+
+    async def _looked_at(
+        self, name: str, tag: str, place: Place, found: StoredManifest | None, *, patient: bool
+    ) -> StoredManifest:
+        self._check_allowed(place)
+        source = self._sources.of(place.upstream)
+
+        async def look() -> StoredManifest:
+            return await self._look(name, tag, place, source, found)
+
+        try:
+            task = self._shared(f"{name}:{tag}", look)
+            if found is not None and not patient:
+                await asyncio.wait({task}, timeout=_PATIENCE)
+                if not task.done():
+                    return await self._stale(name, tag, found, f"{place.upstream.alias} is slow")
+            return await asyncio.shield(task)
+        except RemoteError as error:
+            if found is not None and await self._may_be_stale(name, tag, place.upstream, error):
+                return await self._stale(name, tag, found, error.message)
+            answer = as_answer(error)
+            if isinstance(error, RemoteAbsent | RemoteDenied):
+                self._remember_absent(name, tag, answer)
+            raise answer from error
+
+    async def _look(
+        self, name: str, tag: str, place: Place, source: Source, found: StoredManifest | None
+    ) -> StoredManifest:
+        described = await source.describe(place.path, tag)
+        if found is not None and described.digest == found.digest:
+            await self._note_checked(name, tag, place.upstream)
+            return found
+        if found is not None and source.budget.scarce:
+            return await self._stale(name, tag, found, f"few pulls are left at {place.upstream.alias}")
+        if described.digest is not None:
+            await self._check_delay(name, tag, described.digest, place)
+
+        async def fetch() -> StoredManifest:
+            wanted = described.digest or tag
+            there = await self._rows.find_manifest(name, wanted) if described.digest else None
+            if there is None:
+                return await self._fetch(name, wanted, place, source, tag)
+            await self._stored.push(name, there.content, there.media_type, Digest.parse(there.digest), [tag], NOBODY)
+            return there
+
+        fetched = await self._in_turn(f"{name}@{described.digest or tag}", fetch)
+        await self._note_checked(name, tag, place.upstream)
+        return fetched
+
+    async def _fetch(
+        self, name: str, reference: str, place: Place, source: Source, tag: str | None = None
+    ) -> StoredManifest:
+        """GET it, verify it, store it. It is the one request that an upstream counts."""
+        fetched = await source.manifest(place.path, reference)
+        wanted = _digest(reference)
+        if wanted is not None and Digest.of(fetched.content, wanted.algorithm) != wanted:
+            raise RemoteLied(f"{place.upstream.alias} sent a manifest that has not the digest {reference}")
+        await self._seen.ensure(name, place.upstream.alias)
+        tags = [tag] if tag is not None else []
+        pushed = await self._stored.push(name, fetched.content, fetched.media_type or None, wanted, tags, NOBODY)
+        stored = await self._rows.find_manifest(name, pushed.digest)
+        if stored is None:
+            raise RemoteFailed(f"{name} was evicted while it was fetched")
+        return stored
+
+    async def _check_delay(self, name: str, tag: str, digest: str, place: Place) -> None:
+        """A digest that has only just appeared under a tag may be poisoned: it waits (`delay`)."""
+        delay = place.upstream.delay
+        if not delay:
+            return
+        await self._seen.ensure(name, place.upstream.alias)
+        first = await self._seen.first_seen(name, tag, digest)
+        until = first + delay * _MICROSECONDS
+        if await self._seen.now() < until:
+            when = datetime.fromtimestamp(until / _MICROSECONDS, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            raise _Delayed(f"{name}:{tag} has been {digest} for too short a time: it is answered from {when} on")
+
+    async def _may_be_stale(self, name: str, tag: str, upstream: Upstream, error: RemoteError) -> bool:
+        """Whether what is stored is answered in place of this. A refusal counts only after a while."""
+        if isinstance(error, _Delayed) or not isinstance(error, RemoteAbsent | RemoteDenied):
+            return True
+        since = await self._seen.gone(name, tag)
+        self._checked.pop((name, tag), None)
+        _log.warning("an upstream has taken back a tag", repository=name, tag=tag, reason=error.message)
+        return await self._seen.now() < since + upstream.stale_if_denied * _MICROSECONDS
+
+    async def _is_fresh(self, name: str, tag: str, upstream: Upstream) -> bool:
+        fresh = upstream.freshness(tag)
+        if fresh.seconds is None:
+            return True
+        if not fresh.seconds:
+            return False
+        checked = self._checked.get((name, tag))
+        if checked is None:
+            seen = await self._seen.seen(name, tag)
+            if seen.checked_at is None:
+                return False
+            checked = seen.checked_at / _MICROSECONDS
+            self._remember_checked(name, tag, checked)
+        return fresh.holds(time.time() - checked)
+
+    async def _note_checked(self, name: str, tag: str, upstream: Upstream) -> None:
+        """Write down that the tag is there; where nobody asks for the exact time, only once an hour."""
+        written = self._checked.get((name, tag))
+        if written is None:
+            seen = await self._seen.seen(name, tag)
+            written = None if seen.gone_since is not None else (seen.checked_at or 0) / _MICROSECONDS
+        if upstream.freshness(tag).seconds or written is None or time.time() - written > _WRITTEN_SECONDS:
+            self._remember_checked(name, tag, await self._seen.checked(name, tag) / _MICROSECONDS)
+        else:
+            self._remember_checked(name, tag, written)
+
+    def _remember_checked(self, name: str, tag: str, at: float) -> None:
+        if len(self._checked) >= _REMEMBERED:
+            self._checked.clear()
+        self._checked[name, tag] = at
+
+    def _remember_absent(self, name: str, tag: str, error: RegistryError) -> None:
+        if len(self._absent) >= _REMEMBERED:
+            self._absent.clear()
+        self._absent[name, tag] = (time.monotonic() + _ABSENT_SECONDS, error)
+
+    async def _stale(self, name: str, tag: str, found: StoredManifest, reason: str) -> StoredManifest:
+        checked = self._checked.get((name, tag)) or ((await self._seen.seen(name, tag)).checked_at or 0) / _MICROSECONDS
+        age = max(0, int(time.time() - checked)) if checked else None
+        return replace(found, stale=Stale(reason, age))
+
+    def _check_allowed(self, place: Place) -> None:
+        if not place.upstream.allows(place.path):
+            raise Denied(f"{place.path} of {place.upstream.alias} may not be read through this registry")
+
+    def _shared(self, key: str, work: Callable[[], Awaitable[StoredManifest]]) -> "asyncio.Task[StoredManifest]":
+        """What all who ask at the same time in this worker get by one asking; it goes on when they leave."""
+        task = self._running.get(key)
+        if task is None:
+
+            async def run() -> StoredManifest:
+                return await self._in_turn(key, work) if "@" in key else await work()
+
+            task = asyncio.create_task(run())
+            self._running[key] = task
+            task.add_done_callback(lambda done: self._ended(key, done))
+        return task
+
+    async def _in_turn(self, key: str, work: Callable[[], Awaitable[StoredManifest]]) -> StoredManifest:
+        async with self._spools.turn(key):
+            return await work()
+
+    def _ended(self, key: str, task: "asyncio.Task[StoredManifest]") -> None:
+        self._running.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # heard, if nobody waits any more
+
+
+class _Delayed(RemoteDenied):
+    """A tag's new digest is too fresh to be answered."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, forbidden=True)
+
+
+def _digest(reference: str) -> Digest | None:
+    try:
+        return Digest.parse(reference)
+    except InvalidDigest:
+        return None

@@ -1,0 +1,132 @@
+"""What the cache needs of the world besides what the data plane needs."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol
+
+from entrepot.client.remote import Arriving, Described, Fetched, Listing
+
+
+class Registry(Protocol):
+    """The registry of an upstream; failures are RemoteError (client/errors.py)."""
+
+    async def describe(self, repository: str, reference: str) -> Described:
+        """What a tag or digest names there, without pulling it."""
+        ...
+
+    async def manifest(self, repository: str, reference: str) -> Fetched:
+        """A manifest, not yet verified."""
+        ...
+
+    async def blob_size(self, repository: str, digest: str) -> int | None:
+        """How large a blob is, in bytes; None when it does not say."""
+        ...
+
+    def blob(self, repository: str, digest: str, start: int = 0) -> AbstractAsyncContextManager[Arriving]:
+        """A blob from this offset on, not yet verified."""
+        ...
+
+    async def listing(self, repository: str, path: str) -> Listing:
+        """`tags/list` or `referrers/DIGEST`, with their parameters."""
+        ...
+
+
+class Seen(NamedTuple):
+    """When a tag was last looked at upstream, and since when it is refused or absent there: microseconds, or None."""
+
+    checked_at: int | None
+    gone_since: int | None
+
+
+class UpstreamRows(Protocol):
+    """What is remembered of upstreams' repositories besides their manifests, tags and links."""
+
+    async def ensure(self, repository: str, alias: str) -> None:
+        """Make the repository, as one of this upstream, when it is new."""
+        ...
+
+    async def naming(self, repository: str, digest: str) -> bytes | None:
+        """A manifest of this repository that names the blob; None when there is none."""
+        ...
+
+    async def link_stored(self, repository: str, digest: str) -> bool:
+        """Link a blob that is stored for whomever; False when it is not."""
+        ...
+
+    async def seen(self, repository: str, tag: str) -> Seen:
+        """See Seen."""
+        ...
+
+    async def checked(self, repository: str, tag: str) -> int:
+        """The tag was looked at now, and is there; returns the time."""
+        ...
+
+    async def gone(self, repository: str, tag: str) -> int:
+        """The tag is refused or absent upstream; returns since when."""
+        ...
+
+    async def first_seen(self, repository: str, tag: str, digest: str) -> int:
+        """Since when this digest was seen under this tag; from now on when it is new. In microseconds."""
+        ...
+
+    async def now(self) -> int:
+        """The database's time in microseconds."""
+        ...
+
+
+class Spool(Protocol):
+    """The bytes of one blob as they arrive, in a file that all processes of a node can read while it grows."""
+
+    def lead(self) -> bool:
+        """Become the one who writes; False while another process is. A leader that dies leads no more."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes that are there now."""
+        ...
+
+    @property
+    def verified(self) -> bool:
+        """Whether all bytes are there and have the digest."""
+        ...
+
+    @property
+    def named(self) -> bool:
+        """Whether whoever opens the spool of this blob now gets this one: not after `remove`."""
+        ...
+
+    def append(self, offset: int, data: bytes) -> None:
+        """Write at the end, which is `offset`. Only the leader may."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """What is there, at most `length` bytes."""
+        ...
+
+    def verify(self) -> None:
+        """Say to all that the bytes are complete and right."""
+        ...
+
+    def empty(self) -> None:
+        """Take the bytes away: they are wrong."""
+        ...
+
+    def remove(self) -> None:
+        """Remove the name, as the bytes are stored, or were wrong; whoever reads goes on reading."""
+        ...
+
+    def release(self) -> None:
+        """Lead no longer."""
+        ...
+
+
+class Spools(Protocol):
+    """The spools of a node."""
+
+    def open(self, digest: str) -> Spool:
+        """The spool of a blob, made when it is not there."""
+        ...
+
+    def turn(self, key: str) -> AbstractAsyncContextManager[None]:
+        """One at a time of all processes of a node, by key."""
+        ...

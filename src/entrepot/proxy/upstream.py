@@ -1,0 +1,108 @@
+"""Upstreams: other registries whose repositories can be read here, each under the alias that it is configured by.
+
+The repository `PATH` of an upstream is `ALIAS/PATH` here, by whichever door one comes; no name is looked up in two
+places. Aliases are reserved: nothing is pushed there.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+DOCKER_HUB = "docker.io"
+_SAME = {"index.docker.io": DOCKER_HUB, "registry-1.docker.io": DOCKER_HUB}
+
+URLS = {DOCKER_HUB: "https://registry-1.docker.io"}
+"""Where a registry is, when it is not `https://ALIAS`."""
+
+TOKEN_HOSTS = {
+    "registry-1.docker.io": frozenset({"auth.docker.io"}),
+    "registry.gitlab.com": frozenset({"gitlab.com"}),
+}
+"""Hosts that belong to a known registry and may be given its password (protocol.md §4.5)."""
+
+ALIAS = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*(?:_[0-9]{1,5})?")
+"""An alias is the first component of a repository's name. A port is written behind `_`, as `:` cannot stand there."""
+
+
+class Freshness(NamedTuple):
+    """How long a tag is answered without a look at its upstream, in seconds: 0 looks each time, None never looks."""
+
+    seconds: float | None
+
+    def holds(self, age: float) -> bool:
+        """Whether a tag that was looked at `age` seconds ago needs no look."""
+        return self.seconds is None or age < self.seconds
+
+
+ALWAYS = Freshness(0.0)
+PINNED = Freshness(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A registry that is read through. Patterns are globs: of paths for `allow` and `deny`, of tags for `fresh`.
+
+    `stale_if_denied`, `delay`: seconds. `everyone`: whether anybody may read it, or only whoever is logged in. `size`:
+    bytes that it may hold, None for any number.
+    """
+
+    alias: str
+    url: str
+    fresh: Sequence[tuple[str, Freshness]] = (("*", ALWAYS),)
+    allow: Sequence[str] = ("*",)
+    deny: Sequence[str] = ()
+    stale_if_denied: float = 86400.0
+    delay: float = 0.0
+    size: int | None = None
+    everyone: bool = True
+
+    def freshness(self, tag: str) -> Freshness:
+        """That of the first pattern that the tag fits; a tag that fits none is looked at each time."""
+        return next((fresh for pattern, fresh in self.fresh if fnmatchcase(tag, pattern)), ALWAYS)
+
+    def allows(self, path: str) -> bool:
+        """Whether this repository may be read through."""
+        return any(fnmatchcase(path, pattern) for pattern in self.allow) and not any(
+            fnmatchcase(path, pattern) for pattern in self.deny
+        )
+
+
+class Place(NamedTuple):
+    """A repository of an upstream: the upstream, and its name there."""
+
+    upstream: Upstream
+    path: str
+
+
+class Upstreams:
+    """All upstreams that are configured, by alias."""
+
+    def __init__(self, upstreams: Sequence[Upstream] = ()) -> None:
+        self._by_alias: Mapping[str, Upstream] = {each.alias: each for each in upstreams}
+
+    def __iter__(self) -> Iterator[Upstream]:
+        return iter(self._by_alias.values())
+
+    def place(self, name: str) -> Place | None:
+        """Where the repository of this name is read from; None for one that is hosted here."""
+        if not self._by_alias:
+            return None
+        alias, _, path = name.partition("/")
+        upstream = self._by_alias.get(alias)
+        return None if upstream is None else Place(upstream, path)
+
+    def of_host(self, host: str) -> Upstream | None:
+        """The upstream that containerd's `ns` means: its alias, or one of the names of Docker Hub."""
+        return self._by_alias.get(canonical_alias(host))
+
+
+NO_UPSTREAMS = Upstreams()
+"""Every repository is hosted."""
+
+
+def canonical_alias(host: str) -> str:
+    """The alias of a host: Docker Hub has three names and one alias; a port's colon cannot stand in a name."""
+    lower = host.lower()
+    return _SAME.get(lower, lower).replace(":", "_")
