@@ -68,6 +68,8 @@ class ProxiedManifests:
             raise Unauthorized
         if ":" in reference:
             return found or await self._by_digest(name, reference, place)
+        if found is not None and await self._is_fresh(name, reference, place.upstream):
+            return found
         return await self._by_tag(name, reference, place, found)
 
     async def refresh(self, name: str, tag: str, place: Place) -> StoredManifest:
@@ -76,6 +78,7 @@ class ProxiedManifests:
         return await self._looked_at(name, tag, place, await self._rows.find_manifest(name, tag), patient=True)
 
     async def _by_digest(self, name: str, digest: str, place: Place) -> StoredManifest:
+        await asyncio.sleep(0)
         self._check_allowed(place)
         source = self._sources.of(place.upstream)
 
@@ -89,8 +92,7 @@ class ProxiedManifests:
             raise as_answer(error) from error
 
     async def _by_tag(self, name: str, tag: str, place: Place, found: StoredManifest | None) -> StoredManifest:
-        if found is not None and await self._is_fresh(name, tag, place.upstream):
-            return found
+        await asyncio.sleep(0)  # what does not wait ends here (web/fast_door.py)
         absent = self._absent.get((name, tag))
         if found is None and absent is not None and absent[0] > time.monotonic():
             raise absent[1]
