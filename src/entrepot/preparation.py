@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from entrepot.config import Settings
+from entrepot.config.kinds import Address
 from entrepot.registry.errors import RegistryError
 from entrepot.storage import layout
 from entrepot.storage.directories import make_directory, sync_directory
@@ -20,16 +21,16 @@ class NotReady(Exception):
     """The server cannot start; the message is the one line."""
 
 
-def prepare(settings: Settings) -> list[socket.socket]:
-    """Check the data directory and the certificate, migrate the database, and bind a socket for each worker."""
+def prepare(settings: Settings) -> list[tuple[socket.socket, ...]]:
+    """Check the data directory and the certificate, migrate the database, and bind the sockets of each worker."""
     _check_directory(settings)
     _check_certificate(settings)
     if not settings.open:
         root_secret(settings)
         _check_htpasswd(settings)
-    sockets = _bind(settings)
+    listeners = _bind(settings)
     _apart(settings)
-    return sockets
+    return listeners
 
 
 def root_secret(settings: Settings) -> bytes:
@@ -103,16 +104,24 @@ def _check_htpasswd(settings: Settings) -> None:
         raise NotReady(str(error)) from None
 
 
-def _bind(settings: Settings) -> list[socket.socket]:
+def _bind(settings: Settings) -> list[tuple[socket.socket, ...]]:
+    """What each worker listens on: the registry's address, and the mirror's when it has one of its own."""
+    registry = _bound(settings.http.listen, settings.workers)
+    if settings.mirror.listen is None:
+        return [(listener,) for listener in registry]
+    return list(zip(registry, _bound(settings.mirror.listen, settings.workers), strict=True))
+
+
+def _bound(where: Address, workers: int) -> list[socket.socket]:
     """One SO_REUSEPORT socket a worker: the kernel spreads connections evenly over them, not over one shared socket."""
-    host, port = settings.http.listen.host.strip("[]"), settings.http.listen.port
+    host, port = where.host.strip("[]"), where.port
     sockets: list[socket.socket] = []
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         _refuse_taken(family, address)
-        for _ in range(settings.workers):
+        for _ in range(workers):
             listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -16,7 +16,7 @@ from entrepot.logs import configure_logs
 from entrepot.preparation import NotReady, is_loopback, prepare
 from entrepot.proxying import make_cache
 from entrepot.stores import byte_store, database
-from entrepot.supervisor import Lifeline, supervise
+from entrepot.supervisor import Lifeline, Listeners, supervise
 from entrepot.web.access_log import AccessLog
 from entrepot.web.guard import Guard
 from entrepot.web.listener import listen
@@ -31,17 +31,21 @@ def serve(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     configure_logs(settings.log.level, as_json=settings.log.format == "json")
     try:
-        sockets = prepare(settings)
+        listeners = prepare(settings)
     except NotReady as error:
         print(f"entrepot: {error}", file=sys.stderr)  # noqa: T201 - the one line for whoever typed the command
         return 1
     metrics = Metrics(settings.workers)
 
-    def work(worker: int, socket: socket.socket, lifeline: Lifeline) -> None:
+    def work(worker: int, listeners: Listeners, lifeline: Lifeline) -> None:
         metrics.use(worker)
-        asyncio.run(_work(settings, metrics, socket, lifeline))
+        asyncio.run(_work(settings, metrics, listeners, lifeline))
 
-    return supervise(sockets, work, _address(settings, sockets[0]))
+    first = listeners[0]
+    address = _address(settings, first[0])
+    if len(first) > 1:
+        address += f" and, as a mirror of {settings.mirror.upstream}, on {_address(settings, first[1])}"
+    return supervise(listeners, work, address)
 
 
 def _address(settings: Settings, listener: socket.socket) -> str:
@@ -50,7 +54,7 @@ def _address(settings: Settings, listener: socket.socket) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-async def _work(settings: Settings, metrics: Metrics, listener: socket.socket, lifeline: Lifeline) -> None:
+async def _work(settings: Settings, metrics: Metrics, listeners: Listeners, lifeline: Lifeline) -> None:
     """One worker, from its first connection to the database to its last answer."""
     async with AsyncExitStack() as stack:
         engine = database(settings)
@@ -68,7 +72,7 @@ async def _work(settings: Settings, metrics: Metrics, listener: socket.socket, l
             trusted_proxies=[str(proxy) for proxy in settings.http.trusted_proxies],
         )
         entrance, jobs = await _entrance(settings, engine, guard, metrics, stack)
-        caching = make_cache(settings, None, stack)
+        caching = make_cache(settings, listeners[1].getsockname()[1] if len(listeners) > 1 else None, stack)
         parts = assemble(settings, engine, store, entrance, guard, observer, caching, stack)
         gc.collect()
         gc.freeze()  # what a worker is made of stays: no collection looks at it again
@@ -77,7 +81,7 @@ async def _work(settings: Settings, metrics: Metrics, listener: socket.socket, l
         certificate = (str(tls.certificate), str(tls.key)) if tls.certificate else None
         may_be_direct = isinstance(engine.changed(), bool) and certificate is None and not entrance.requests.any
         direct = parts.fast_door if may_be_direct else None
-        await listen(parts.app, direct, observer, listener, certificate, lifeline)
+        await listen(parts.app, direct, observer, listeners, certificate, lifeline)
         repeating.cancel()
         await asyncio.gather(repeating, return_exceptions=True)
 

@@ -30,17 +30,20 @@ class Lifeline:
         os.write(self.ready, b"r")
 
 
-Work = Callable[[int, socket.socket, Lifeline], None]
+Listeners = Sequence[socket.socket]
+"""What one worker listens on: the registry's address, and the mirror's when it has one of its own."""
+
+Work = Callable[[int, Listeners, Lifeline], None]
 
 
-def supervise(sockets: Sequence[socket.socket], work: Work, address: str) -> int:
-    """Run one worker a socket until SIGTERM or SIGINT; returns the exit status."""
-    return _Supervisor(sockets, work, address).run()
+def supervise(listeners: Sequence[Listeners], work: Work, address: str) -> int:
+    """Run one worker for each of `listeners` until SIGTERM or SIGINT; returns the exit status."""
+    return _Supervisor(listeners, work, address).run()
 
 
 class _Supervisor:
-    def __init__(self, sockets: Sequence[socket.socket], work: Work, address: str) -> None:
-        self._sockets = list(sockets)
+    def __init__(self, listeners: Sequence[Listeners], work: Work, address: str) -> None:
+        self._listeners = list(listeners)
         self._work = work
         self._address = address
         self._workers: dict[int, tuple[int, float]] = {}
@@ -56,7 +59,7 @@ class _Supervisor:
         signal.set_wakeup_fd(self._wake_write)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, self._note)
-        for index in range(len(self._sockets)):
+        for index in range(len(self._listeners)):
             self._start(index)
         if not self._wait_until_ready():
             self._stop()
@@ -86,10 +89,10 @@ class _Supervisor:
             if self._stopping:
                 os._exit(0)
             os.close(self._alive_write)
-            for other, listener in enumerate(self._sockets):
+            for other, listeners in enumerate(self._listeners):
                 if other != index:
-                    listener.close()
-            self._work(index, self._sockets[index], Lifeline(self._ready_write, self._alive_read))
+                    _close(listeners)
+            self._work(index, self._listeners[index], Lifeline(self._ready_write, self._alive_read))
             status = 0
         except BaseException:
             _log.exception("worker failed", worker=index)
@@ -98,7 +101,7 @@ class _Supervisor:
             os._exit(status)
 
     def _wait_until_ready(self) -> bool:
-        waiting = len(self._sockets)
+        waiting = len(self._listeners)
         while waiting and not self._stopping:
             readable, _, _ = select.select([self._ready_read, self._wake_read], [], [])
             if self._ready_read in readable:
@@ -131,8 +134,8 @@ class _Supervisor:
 
     def _stop(self) -> int:
         """Close our copies of the sockets, ask every worker to finish, and wait for them, within limits."""
-        for listener in self._sockets:
-            listener.close()
+        for listeners in self._listeners:
+            _close(listeners)
         for child in self._workers:
             _kill(child, signal.SIGTERM)
         end = time.monotonic() + _GRACE
@@ -148,6 +151,11 @@ class _Supervisor:
         for child in self._workers:
             _kill(child, signal.SIGKILL)
         return 0
+
+
+def _close(listeners: Listeners) -> None:
+    for listener in listeners:
+        listener.close()
 
 
 def _kill(child: int, number: signal.Signals) -> None:

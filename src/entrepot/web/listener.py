@@ -1,9 +1,9 @@
-"""A worker's server: uvicorn on one socket."""
+"""A worker's server: uvicorn on its sockets."""
 
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from typing import Protocol as Port
@@ -37,7 +37,7 @@ async def listen(
     app: App,
     fast_door: FastDoor | None,
     observer: Observer,
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
     certificate: tuple[str, str] | None,
     lifeline: Lifeline,
 ) -> None:
@@ -65,7 +65,7 @@ async def listen(
     loop.add_signal_handler(signal.SIGTERM, server.stop)
     loop.add_reader(lifeline.parent, server.stop)
     try:
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=list(listeners))
     finally:
         loop.remove_reader(lifeline.parent)
 
