@@ -23,6 +23,7 @@ OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
+_READY = r"entrepot: ready on (https?://\S+)(?: and, as a mirror of \S+, on (https?://\S+))?\n"
 _CODE = re.compile(r"[A-Z_]+")
 Descriptor = dict[str, Any]
 
@@ -147,8 +148,9 @@ def check_promises(answer: Answer, method: str, target: str) -> None:
 class Server(Registry):
     """A running server with its data directory, its log and its processes."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str, data: Path, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], url: str, mirror_url: str, data: Path, log: Path) -> None:
         super().__init__(url)
+        self.mirror_url = mirror_url
         self.process = process
         self.url = url
         self.data = data
@@ -186,13 +188,13 @@ class Server(Registry):
 
 
 @contextmanager
-def serving(directory: Path, *, accounts: bool = False, **settings: str) -> Iterator[Server]:
-    """A server with two workers, open unless it has `accounts`; `settings` are keys with `__` for the dot."""
+def serving(directory: Path, *, accounts: bool = False, workers: int = 2, **settings: str) -> Iterator[Server]:
+    """A server, open unless it has `accounts`; `settings` are keys with `__` for the dot."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ENTREPOT_", "REGISTRY_"))}
     environment |= {f"ENTREPOT_{key.upper()}": value for key, value in settings.items()}
     directory.mkdir(parents=True, exist_ok=True)
     data, log = directory / "data", directory / "log"
-    command = [sys.executable, "-m", "entrepot", "serve", "--workers", "2", "--data-dir", str(data)]
+    command = [sys.executable, "-m", "entrepot", "serve", "--workers", str(workers), "--data-dir", str(data)]
     if not accounts:
         command += ["--open"]
     if "http__listen" not in settings:
@@ -200,9 +202,9 @@ def serving(directory: Path, *, accounts: bool = False, **settings: str) -> Iter
     with log.open("w") as output:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=output, text=True)
     try:
-        url = _ready(process)
-        assert url, f"not ready:\n{log.read_text()}"
-        yield Server(process, url, data, log)
+        urls = _ready(process)
+        assert urls, f"not ready:\n{log.read_text()}"
+        yield Server(process, *urls, data, log)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -215,8 +217,8 @@ def serving(directory: Path, *, accounts: bool = False, **settings: str) -> Iter
         process.stdout.close()
 
 
-def _ready(process: subprocess.Popen[str]) -> str:
-    """The URL of the one line that the server prints; "" when it ends or says nothing."""
+def _ready(process: subprocess.Popen[str]) -> tuple[str, str] | None:
+    """The URLs of the one line that the server prints, its own and its mirror's; None when it says nothing."""
     lines: list[str] = []
     assert process.stdout
     reader = threading.Thread(target=lambda: lines.append(process.stdout.readline() if process.stdout else ""))
@@ -225,5 +227,5 @@ def _ready(process: subprocess.Popen[str]) -> str:
     if reader.is_alive():
         process.kill()
         reader.join()
-    match = re.fullmatch(r"entrepot: ready on (https?://\S+)\n", lines[0])
-    return match[1] if match else ""
+    match = re.fullmatch(_READY, lines[0])
+    return (match[1], match[2] or "") if match else None

@@ -1,0 +1,208 @@
+"""The pull-through cache at its doors: by path, by `ns`, as a mirror; what is stored and what is asked for upstream.
+
+The upstream is a registry of ours; its access log says what it was asked for.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.http.conftest import BOTH, large
+from tests.support.serving import (
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Registry,
+    Server,
+    a_manifest,
+    an_image,
+    descriptor,
+    digest_of,
+    serving,
+)
+
+MANY = 30
+
+
+@dataclass
+class Scene:
+    """A cache and its upstream."""
+
+    cache: Server
+    upstream: Server
+
+    def asked(self) -> Counter[tuple[str, str]]:
+        """How often the upstream was asked for what, as (method, target)."""
+        self.upstream.logged(self.upstream.get("/v2/")["x-request-id"])  # one worker writes its log in order
+        asked = [line for line in self.upstream.log() if line["event"] == "request" and line["target"] != "/v2/"]
+        return Counter((line["method"], line["target"]) for line in asked)
+
+    def push(self, name: str, tag: str, *layers: bytes) -> bytes:
+        """An image at the upstream; returns its manifest."""
+        config = json.dumps({"made": os.urandom(8).hex()}).encode()
+        for content in (config, *layers):
+            self.upstream.push_blob(name, content)
+        manifest = an_image(config, *layers)
+        assert self.upstream.put_manifest(name, tag, manifest).status == 201
+        return manifest
+
+
+@contextmanager
+def a_scene(directory: Path, **settings: str) -> Iterator[Scene]:
+    """An upstream, open to all, and a cache in front of it."""
+    with serving(directory / "upstream", workers=1) as upstream:
+        configured = {"up": {"url": upstream.url}, "slow": {"url": upstream.url, "fresh": {"v*": "pinned", "*": "1h"}}}
+        with serving(directory / "cache", upstreams=json.dumps(configured), **settings) as cache:
+            yield Scene(cache, upstream)
+
+
+@pytest.fixture(scope="module")
+def small_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """On SQLite and files."""
+    with a_scene(tmp_path_factory.mktemp("cache"), mirror__upstream="up", mirror__listen="127.0.0.1:0") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def large_scene(tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: str) -> Iterator[Scene]:
+    """On PostgreSQL and object storage."""
+    with large(postgres_server, s3_server) as where, a_scene(tmp_path_factory.mktemp("cache"), **where) as made:
+        yield made
+
+
+@pytest.fixture(params=BOTH)
+def scene(request: pytest.FixtureRequest) -> Scene:
+    """A cache on the embedded store, then one on PostgreSQL and object storage."""
+    made: Scene = request.getfixturevalue("small_scene" if request.param == "sqlite and files" else "large_scene")
+    return made
+
+
+def test_an_image_is_pulled_byte_for_byte_and_then_answered_from_here(scene: Scene, name: str) -> None:
+    layer = os.urandom(300_000)
+    manifest = scene.push(name, "v1", layer)
+    for _ in range(2):
+        answer = scene.cache.get(f"/v2/up/{name}/manifests/v1")
+        assert (answer.status, answer.body) == (200, manifest)
+        assert scene.cache.get(f"/v2/up/{name}/blobs/{digest_of(layer)}").body == layer
+        assert scene.cache.head(f"/v2/up/{name}/blobs/{digest_of(layer)}")["content-length"] == str(len(layer))
+    asked = scene.asked()
+    assert asked["GET", f"/v2/{name}/manifests/{digest_of(manifest)}"] == 1
+    assert asked["GET", f"/v2/{name}/blobs/{digest_of(layer)}"] == 1
+    assert asked["HEAD", f"/v2/{name}/manifests/v1"] == 2, "a tag is looked at each time, which costs no pull"
+
+
+def test_many_who_ask_at_once_cause_one_fetch_of_each_digest(scene: Scene, name: str) -> None:
+    layers = [os.urandom(2_000_000) for _ in range(3)]
+    manifest = scene.push(name, "v1", *layers)
+
+    def pull(_: int) -> list[bytes]:
+        targets = [f"manifests/{digest_of(manifest)}", *(f"blobs/{digest_of(layer)}" for layer in layers)]
+        return [scene.cache.get(f"/v2/up/{name}/{target}").body for target in targets]
+
+    with ThreadPoolExecutor(MANY) as clients:
+        pulled = list(clients.map(pull, range(MANY)))
+    assert all(bodies == [manifest, *layers] for bodies in pulled)
+    fetched = {target: count for (method, target), count in scene.asked().items() if method == "GET" and name in target}
+    assert set(fetched.values()) == {1}
+    assert len(fetched) == 1 + len(layers)
+
+
+def test_a_tag_that_moves_upstream_moves_here(scene: Scene, name: str) -> None:
+    first = scene.push(name, "latest", os.urandom(100))
+    assert scene.cache.get(f"/v2/up/{name}/manifests/latest").body == first
+    second = scene.push(name, "latest", os.urandom(100))
+    assert scene.cache.get(f"/v2/up/{name}/manifests/latest").body == second
+    assert scene.cache.get(f"/v2/up/{name}/manifests/{digest_of(first)}").body == first
+
+
+def test_within_its_freshness_a_tag_is_answered_without_a_look(scene: Scene, name: str) -> None:
+    for tag in ("v1", "latest"):
+        first = scene.push(name, tag, os.urandom(100))
+        assert scene.cache.get(f"/v2/slow/{name}/manifests/{tag}").body == first
+        scene.push(name, tag, os.urandom(100))
+        before = scene.asked()
+        assert scene.cache.get(f"/v2/slow/{name}/manifests/{tag}").body == first
+        assert scene.asked() == before
+
+
+def test_an_index_is_kept_whole_and_its_children_come_when_they_are_asked_for(scene: Scene, name: str) -> None:
+    children = [scene.push(name, f"child{number}", os.urandom(100)) for number in range(2)]
+    index = a_manifest(
+        {"manifests": [descriptor(child, OCI_MANIFEST) for child in children]},
+        OCI_INDEX,
+    )
+    assert scene.upstream.put_manifest(name, "all", index, OCI_INDEX).status == 201
+    assert scene.cache.get(f"/v2/up/{name}/manifests/all").body == index
+    assert scene.asked()["GET", f"/v2/{name}/manifests/{digest_of(children[1])}"] == 0
+    assert scene.cache.get(f"/v2/up/{name}/manifests/{digest_of(children[1])}").body == children[1]
+
+
+def test_by_ns_the_same_stored_repository_is_read(scene: Scene, name: str) -> None:
+    manifest = scene.push(name, "v1", os.urandom(100))
+    by_ns = scene.cache.get(f"/v2/{name}/manifests/v1?ns=up")
+    assert (by_ns.body, by_ns["oci-namespace"]) == (manifest, "up")
+    assert scene.cache.get(f"/v2/up/{name}/manifests/v1").body == manifest
+    assert scene.asked()["GET", f"/v2/{name}/manifests/{digest_of(manifest)}"] == 1
+    unknown = scene.cache.get(f"/v2/{name}/manifests/v1?ns=elsewhere.example")
+    assert (unknown.status, unknown.code) == (404, "NAME_UNKNOWN")
+
+
+def test_nothing_is_pushed_to_an_upstream_and_a_delete_evicts(scene: Scene, name: str) -> None:
+    manifest = scene.push(name, "v1", os.urandom(100))
+    place = f"/v2/up/{name}"
+    assert scene.cache.get(f"{place}/manifests/v1").status == 200
+    refused = [
+        scene.cache.request("POST", f"{place}/blobs/uploads/", body=b""),
+        scene.cache.request("POST", f"{place}/blobs/uploads/?mount={digest_of(b'')}&from=a/b", body=b""),
+        scene.cache.request("PUT", f"{place}/manifests/v2", {"Content-Type": OCI_INDEX}, manifest),
+    ]
+    assert [(answer.status, answer.code) for answer in refused] == [(405, "UNSUPPORTED")] * 3
+    assert scene.cache.delete(f"{place}/manifests/{digest_of(manifest)}").status == 202
+    assert scene.cache.get(f"{place}/manifests/v1").body == manifest
+    assert scene.asked()["GET", f"/v2/{name}/manifests/{digest_of(manifest)}"] == 2
+
+
+def test_that_a_blob_is_here_for_one_repository_opens_it_in_no_other(scene: Scene, name: str) -> None:
+    layer = os.urandom(1000)
+    scene.push(name, "v1", layer)
+    scene.push(f"{name}/other", "v1", b"something else")
+    assert scene.cache.get(f"/v2/up/{name}/blobs/{digest_of(layer)}").body == layer
+    assert scene.cache.get(f"/v2/up/{name}/other/blobs/{digest_of(layer)}").status == 404
+    assert scene.cache.get(f"/v2/up/{name}/nowhere/blobs/{digest_of(layer)}").status == 404
+
+
+def test_lists_of_tags_and_referrers_are_the_upstreams(scene: Scene, name: str) -> None:
+    manifest = scene.push(name, "v1", os.urandom(100))
+    scene.push(name, "v2", os.urandom(100))
+    assert scene.cache.get(f"/v2/up/{name}/tags/list").json() == {"name": f"up/{name}", "tags": ["v1", "v2"]}
+    subject = {
+        "mediaType": OCI_MANIFEST,
+        "digest": digest_of(manifest),
+        "size": len(manifest),
+    }
+    signature = scene.upstream.push_artifact(name, subject=subject)
+    referrers = scene.cache.get(f"/v2/up/{name}/referrers/{digest_of(manifest)}")
+    assert [each["digest"] for each in referrers.json()["manifests"]] == [signature["digest"]]
+    assert scene.cache.get(f"/v2/up/{name}/manifests/{signature['digest']}").status == 200
+
+
+def test_a_mirror_reads_one_upstream_and_nothing_else(small_scene: Scene, name: str) -> None:
+    mirror = Registry(small_scene.cache.mirror_url)
+    manifest = small_scene.push(name, "v1", os.urandom(100))
+    small_scene.cache.push_image(f"{name}/hosted", "v1")
+    secret = {"Authorization": "Basic c29tZWJvZHk6c2VjcmV0"}
+    assert mirror.get("/v2/", secret).status == 200
+    assert mirror.get(f"/v2/{name}/manifests/v1", secret).body == manifest
+    assert mirror.get(f"/v2/{name}/hosted/manifests/v1").status == 404
+    assert mirror.get("/v2/_catalog").status == 404
+    refused = mirror.request("POST", f"/v2/{name}/blobs/uploads/", secret, b"")
+    assert (refused.status, refused.code) == (405, "UNSUPPORTED")
+    assert mirror.delete(f"/v2/{name}/manifests/v1").status == 405
+    assert "c29tZWJvZHk6c2VjcmV0" not in small_scene.cache.log_file.read_text()
+    assert mirror.get(f"/v2/{name}/tags/list").json()["tags"] == ["v1"]
