@@ -56,9 +56,9 @@ class Scene:
 @contextmanager
 def a_scene(directory: Path, **settings: str) -> Iterator[Scene]:
     """An upstream, open to all, and a cache in front of it."""
-    with serving(directory / "upstream", workers=1) as upstream:
+    with serving(directory / "upstream", workers="1") as upstream:
         configured = {"up": {"url": upstream.url}, "slow": {"url": upstream.url, "fresh": {"v*": "pinned", "*": "1h"}}}
-        with serving(directory / "cache", upstreams=json.dumps(configured), **settings) as cache:
+        with serving(directory / "cache", accounts=False, upstreams=json.dumps(configured), **settings) as cache:
             yield Scene(cache, upstream)
 
 

@@ -8,7 +8,7 @@ from tests.support.certificates import Authority, new_authority
 from tests.support.engine import start_docker
 from tests.support.hub import Hub, start_hub
 from tests.support.images import Layout, busybox_tar
-from tests.support.machine import Machine
+from tests.support.machine import Machine, Process
 
 PRIVATE_HOST = "registry.mycompany.com"
 PRIVATE_ADDRESS = "10.9.9.1"
@@ -24,6 +24,7 @@ class DockerHub:
 
     machine: Machine
     hub: Hub
+    docker: Process
 
     def __call__(self, line: str, status: int | None = 0, **variables: str) -> str:
         """Type one line; `variables` are set in the shell."""
@@ -46,8 +47,8 @@ class DockerHub:
 
 
 @contextmanager
-def docker_hub(settings: Mapping[str, str] | None = None) -> Iterator[DockerHub]:
-    """Docker Engine on a machine that takes Entrepot, with accounts and these settings, for Docker Hub."""
+def docker_hub(settings: Mapping[str, str] | None = None, *flags: str) -> Iterator[DockerHub]:
+    """Docker Engine, with these flags, on a machine that takes Entrepot, with accounts and settings, for Docker Hub."""
     with Machine(PRIVATE_ADDRESS) as machine:
         authority = trusted_authority(machine)
         resolve(machine, PRIVATE_ADDRESS, *HUB_HOSTS, PRIVATE_HOST)
@@ -59,8 +60,7 @@ def docker_hub(settings: Mapping[str, str] | None = None) -> Iterator[DockerHub]
             certificate=authority.certify(*HUB_HOSTS, PRIVATE_HOST),
             settings=settings,
         )
-        start_docker(machine)
-        yield DockerHub(machine, hub)
+        yield DockerHub(machine, hub, start_docker(machine, *flags))
 
 
 def as_administrator(machine: Machine, hub: Hub) -> dict[str, str]:

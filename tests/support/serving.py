@@ -188,13 +188,14 @@ class Server(Registry):
 
 
 @contextmanager
-def serving(directory: Path, *, accounts: bool = False, workers: int = 2, **settings: str) -> Iterator[Server]:
-    """A server, open unless it has `accounts`; `settings` are keys with `__` for the dot."""
+def serving(directory: Path, *, accounts: bool = False, **settings: str) -> Iterator[Server]:
+    """A server, open unless it has `accounts`; `settings` are keys with `__` for the dot. Two workers by default."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ENTREPOT_", "REGISTRY_"))}
     environment |= {f"ENTREPOT_{key.upper()}": value for key, value in settings.items()}
+    workers = settings.get("workers", "2")
     directory.mkdir(parents=True, exist_ok=True)
     data, log = directory / "data", directory / "log"
-    command = [sys.executable, "-m", "entrepot", "serve", "--workers", str(workers), "--data-dir", str(data)]
+    command = [sys.executable, "-m", "entrepot", "serve", "--workers", workers, "--data-dir", str(data)]
     if not accounts:
         command += ["--open"]
     if "http__listen" not in settings:

@@ -1,0 +1,88 @@
+"""Part 5 of the walk-through: a pull-through cache in front of Docker Hub, by one `docker run`.
+
+Entrepot with accounts and Docker Hub's limits stands in for Docker Hub. Docker Engine is logged out, then logged in.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.docker_hub import HUB_HOSTS, PRIVATE_ADDRESS, DockerHub, docker_hub, resolve
+from tests.support.engine import start_docker
+from tests.support.machine import Process
+from tests.support.tools import CHECKOUT
+
+pytestmark = pytest.mark.needs("dockerd", "runc", "busybox", "crane", "ip")
+
+REGISTRY_IMAGE = CHECKOUT / "dist" / "entrepot-registry.tar"
+CACHE_HOST = "registry-cache.internal.mycompany.com"
+RUN_A_CACHE = (
+    "docker run --detach --publish 5000:5000 --name docker-hub-pull-cache --restart always"
+    " --volume pull-cache-data:/var/lib/registry"
+    " --env REGISTRY_PROXY_REMOTEURL=https://registry-1.docker.io entrepot:registry"
+)
+DAEMON = {"registry-mirrors": [f"http://{CACHE_HOST}:5000"]}
+# The same image with the tests' authority in the system's store.
+WITH_AUTHORITY = "FROM entrepot:registry\nCOPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt\n"
+
+
+@pytest.fixture(scope="module")
+def typed() -> Iterator[DockerHub]:
+    """Docker Engine whose containers find Docker Hub's names; restarted by the test."""
+    with docker_hub({"ENTREPOT_LIMITS__PULLS": "docker-hub"}, "--dns", PRIVATE_ADDRESS) as made:
+        machine = made.machine
+        resolve(machine, PRIVATE_ADDRESS, CACHE_HOST)
+        server = [sys.executable, str(CHECKOUT / "tests" / "support" / "names.py"), PRIVATE_ADDRESS, *HUB_HOSTS]
+        machine.start("names", *server, ready="names are answered")
+        if not REGISTRY_IMAGE.exists():
+            subprocess.run(["make", "image"], cwd=CHECKOUT, check=True)
+        made(f"docker load --input {REGISTRY_IMAGE}")
+        directory = machine.new_directory("image")
+        (directory / "Dockerfile").write_text(WITH_AUTHORITY)
+        authorities = machine.path("/etc/ssl/certs/ca-certificates.crt").read_bytes()
+        (directory / "ca-certificates.crt").write_bytes(authorities)
+        made(f"docker build --tag entrepot:registry {directory}")
+        yield made
+
+
+def _with_mirror(typed: DockerHub) -> Process:
+    """Write daemon.json and restart dockerd, which starts the cache's container again."""
+    file = typed.machine.path("/etc/docker/daemon.json")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(DAEMON))
+    typed.docker.stop()
+    return start_docker(typed.machine, "--dns", PRIVATE_ADDRESS)
+
+
+def _counted(typed: DockerHub, digest: str) -> int:
+    """How many GETs of this manifest the hub has answered, and so counted."""
+    lines = [json.loads(line) for line in typed.hub.registry.process.log.read_text().splitlines() if line[:1] == "{"]
+    target = f"/v2/library/nginx/manifests/{digest}"
+    asked = [line for line in lines if line.get("target") == target and line["method"] == "GET"]
+    return len([line for line in asked if line["status"] == 200])
+
+
+def test_part_5_a_pull_through_cache(typed: DockerHub) -> None:
+    nginx = typed.publish("nginx", "library/nginx:latest")
+    alice = typed.hub.person("alice")
+    typed(RUN_A_CACHE)
+    typed("grep --max-count=1 'entrepot: ready' <(docker logs --follow docker-hub-pull-cache 2>&1)")
+    _with_mirror(typed)
+    typed("grep --max-count=1 'entrepot: ready' <(docker logs --follow docker-hub-pull-cache 2>&1)")
+    assert f"http://{CACHE_HOST}:5000/" in typed('docker info | grep -A3 "Registry Mirrors"')
+
+    assert f"Digest: {nginx}" in typed("docker pull nginx")
+    assert _counted(typed, nginx) == 1
+    typed("docker rmi nginx")
+    assert "Login Succeeded" in typed('echo "$PW" | docker login -u alice --password-stdin', PW=alice.secret)
+    assert f"Digest: {nginx}" in typed("docker pull nginx")
+    assert _counted(typed, nginx) == 1, "one pull in all, logged out and logged in"
+
+    log = typed("docker logs docker-hub-pull-cache 2>&1")
+    assert log.count(f'"target":"/v2/library/nginx/manifests/{nginx}"') >= 2, "every pull went through the cache"
+    assert alice.secret not in log
+    assert "authorization" not in log.lower()
+    typed("docker rm --force docker-hub-pull-cache; docker volume rm pull-cache-data")
