@@ -70,7 +70,6 @@ def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),
             usage_routes(usage, rights),
-            audit_routes(Audit(DatabaseAudit(engine), rights)),
             search_routes(search),
             plan_routes(plans),
             namespace_routes(organizations, plans),

@@ -109,10 +109,10 @@ def test_serve_open_to_the_network_says_what_to_type(run: Run, served: list[Sett
 
 
 def test_serve_names_registry_variables_without_effect_on_standard_error(run: Run, served: list[Settings]) -> None:
-    result = run("serve", "--open", REGISTRY_PROXY_TTL="1h", REGISTRY_LOG_LEVEL="debug")
+    result = run("serve", "--open", REGISTRY_STORAGE_CACHE="1h", REGISTRY_LOG_LEVEL="debug")
     assert (result.exit_code, result.stdout, len(served)) == (7, "", 1)
     first, second = result.stderr.splitlines()
-    assert first.startswith("entrepot: warning: REGISTRY_PROXY_TTL is not supported yet")
+    assert first.startswith("entrepot: warning: REGISTRY_STORAGE_CACHE has no effect")
     assert second.startswith("entrepot: warning: REGISTRY_LOG_LEVEL has no effect")
 
 

@@ -139,6 +139,10 @@ limits:
   requests: {address: 1000, account: 2000}
 audit: {keep: 30d}
 redis: {url: "redis://cache:6379/1", nodes: 3}
+upstreams:
+  docker.io:
+  ghcr.io: {username: bot, password: secret, fresh: {v*: pinned, "*": 5m}, allow: [org/*], size: 20GB, read: everyone}
+mirror: {upstream: ghcr.io, listen: ":5001", everywhere: no}
 log: {level: debug, format: text, access: off}
 """
 
@@ -156,6 +160,42 @@ def test_every_key_can_be_written_in_the_file(write_file: WriteFile) -> None:
     assert not settings.storage.delete.enabled
     assert settings.uploads.lifetime == 2 * 86400
     assert settings.uploads.idle_timeout == 1.5
+    hub, github = (each.upstream for each in settings.upstreams)
+    assert (hub.alias, hub.url, hub.everyone) == ("docker.io", "https://registry-1.docker.io", True)
+    assert (github.freshness("v1").seconds, github.freshness("latest").seconds) == (None, 300)
+    assert (github.allows("org/app"), github.allows("other/app"), github.size) == (True, False, 20_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("{docker.io: {fresh: soon}}", "docker.io: fresh: "),
+        ("{docker.io: {urls: x}}", "docker.io: urls: there is no such key"),
+        ("{docker.io: {}, index.docker.io: {}}", "docker.io stands twice"),
+        ("{ghcr.io: {username: bot}}", "ghcr.io: username needs password"),
+        ("{library: {}}", "'library' cannot be an alias"),
+        ("[docker.io]", "upstreams: not a group"),
+    ],
+)
+def test_an_upstream_that_cannot_be_is_refused_with_its_name(write_file: WriteFile, written: str, words: str) -> None:
+    for file, environment in ((write_file(f"upstreams: {written}\n"), {}), (None, {"ENTREPOT_UPSTREAMS": written})):
+        with pytest.raises(ConfigError) as refused:
+            load(file, environment, {})
+        assert words in str(refused.value)
+
+
+def test_what_makes_registry_2_a_mirror_makes_the_whole_server_one() -> None:
+    environment = {"REGISTRY_PROXY_REMOTEURL": "https://registry-1.docker.io", "ENTREPOT_HTTP__LISTEN": "0.0.0.0:5000"}
+    settings = load(None, environment, {}).settings
+    (upstream,) = settings.upstreams
+    assert (upstream.upstream.alias, upstream.upstream.url) == ("docker.io", "https://registry-1.docker.io")
+    assert (settings.mirror.upstream, settings.mirror.everywhere, settings.open) == ("docker.io", True, True)
+
+
+def test_a_mirror_shows_nothing_that_needs_a_password() -> None:
+    environment = {"ENTREPOT_MIRROR__EVERYWHERE": "true", "ENTREPOT_UPSTREAMS": "{docker.io: {read: accounts}}"}
+    with pytest.raises(ConfigError, match="which a mirror would show to everybody"):
+        load(None, environment, {})
 
 
 @pytest.mark.parametrize("way", ["file", "environment"])
@@ -322,7 +362,7 @@ def test_the_variables_of_registry_2_mean_what_they_meant() -> None:
 @pytest.mark.parametrize(
     ("variable", "words"),
     [
-        ("REGISTRY_PROXY_REMOTEURL", "not supported yet"),
+        ("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR", "no effect"),
         ("REGISTRY_LOG_LEVEL", "no effect"),
     ],
 )

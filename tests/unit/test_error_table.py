@@ -43,4 +43,4 @@ def test_an_error_without_a_message_says_what_it_is(error: type[RegistryError]) 
     found = answer(made)
     assert found.status == TABLE[error].status
     assert (error.__doc__ or "").split()[0].encode() in found.body
-    assert (b"retry-after" in dict(found.headers)) == (found.status in (503, 507))
+    assert (b"retry-after" in dict(found.headers)) == (found.status in (429, 503, 507))

@@ -82,6 +82,9 @@ class Upstreams:
     def __init__(self, upstreams: Sequence[Upstream] = ()) -> None:
         self._by_alias: Mapping[str, Upstream] = {each.alias: each for each in upstreams}
 
+    def __bool__(self) -> bool:
+        return bool(self._by_alias)
+
     def __iter__(self) -> Iterator[Upstream]:
         return iter(self._by_alias.values())
 

@@ -43,7 +43,7 @@ class Naming:
         """The repository that is meant, or why there is none."""
         if self._mirror is not None and self.at_mirror(request.port):
             return self._at_mirror(self._mirror.upstream, request, found)
-        asked = request.query.one("ns")
+        asked = request.query.one("ns") if self._upstreams else None
         if asked is not None and found.name and asked.lower() != (request.header(b"host") or "").lower():
             upstream = self._upstreams.of_host(asked)
             if upstream is None:
