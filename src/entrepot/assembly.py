@@ -5,19 +5,13 @@ from dataclasses import dataclass, field
 
 from entrepot.access.request_limits import RequestLimits
 from entrepot.config import Settings
-from entrepot.database.blobs import DatabaseBlobs
-from entrepot.database.cache import ReadCache
+from entrepot.data_plane import make_data_plane
 from entrepot.database.engine import Engine
-from entrepot.database.manifests import DatabaseManifests
-from entrepot.database.uploads import DatabaseUploads
 from entrepot.jobs.runner import Job
 from entrepot.jobs.uploads import UploadCleaning
 from entrepot.proxying import Cache, make_repositories
-from entrepot.registry.blobs import Blobs
 from entrepot.registry.listings import Listings
-from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import Bytes
-from entrepot.registry.uploads import Uploads
 from entrepot.web.app import App, ASGIApp, Door
 from entrepot.web.fast_door import FastDoor
 from entrepot.web.guard import Guard
@@ -67,22 +61,13 @@ def assemble(
     stack: AsyncExitStack,
 ) -> Parts:
     """The registry behind this entrance."""
-    cache = ReadCache(engine)
-    upload_rows = DatabaseUploads(engine)
-    blob_rows = DatabaseBlobs(engine, cache)
-    manifest_rows = DatabaseManifests(engine, cache)
-    deletion = settings.storage.delete.enabled
-    manifests = Manifests(manifest_rows, deletion=deletion, accept_missing=settings.manifests.missing == "accept")
-    blobs = Blobs(blob_rows, manifest_rows, deletion=deletion)
-    uploads = Uploads(upload_rows, blob_rows, store, settings.uploads.lifetime)
-    repositories, proxied_listings, proxy_jobs = make_repositories(
-        settings, engine, caching, manifests, manifest_rows, blobs, blob_rows, uploads, stack
-    )
-    blob_door = BlobDoor(repositories, blobs, store)
-    manifest_door = ManifestDoor(repositories, manifests, entrance.desk)
-    listing_door = ListingDoor(Listings(manifest_rows), caching.upstreams, proxied_listings)
+    plane = make_data_plane(settings, engine, store)
+    repositories, proxied_listings, proxy_jobs = make_repositories(settings, engine, caching, plane, stack)
+    blob_door = BlobDoor(repositories, plane.blobs, store)
+    manifest_door = ManifestDoor(repositories, plane.manifests, entrance.desk)
+    listing_door = ListingDoor(Listings(plane.manifest_rows), caching.upstreams, proxied_listings)
     naming = Naming(caching.upstreams, caching.mirror)
-    v2 = V2(entrance.gate, naming, blob_door, UploadDoor(uploads), manifest_door, listing_door)
+    v2 = V2(entrance.gate, naming, blob_door, UploadDoor(plane.uploads), manifest_door, listing_door)
 
     async def database_answers() -> None:
         await engine.read("SELECT 1")
@@ -98,7 +83,7 @@ def assemble(
         idle_timeout=settings.uploads.idle_timeout,
         public_url=settings.http.public_url or None,
     )
-    cleaning = UploadCleaning(upload_rows, {store.name: store})
+    cleaning = UploadCleaning(plane.upload_rows, {store.name: store})
     jobs = [
         *proxy_jobs,
         Job("expire uploads", _EXPIRE_SECONDS, cleaning.expire),

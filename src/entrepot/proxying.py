@@ -8,6 +8,7 @@ from entrepot.client.remote import Heard, Remote, Where
 from entrepot.client.tokens import Login
 from entrepot.config import Settings
 from entrepot.config.upstreams import ConfiguredUpstream
+from entrepot.data_plane import DataPlane
 from entrepot.database.engine import Engine
 from entrepot.database.upstreams import DatabaseUpstreams
 from entrepot.jobs.runner import Job
@@ -18,10 +19,7 @@ from entrepot.proxy.manifests import ProxiedManifests
 from entrepot.proxy.repositories import Repositories
 from entrepot.proxy.sources import Sources
 from entrepot.proxy.upstream import Upstream, Upstreams
-from entrepot.registry.blobs import Blobs
 from entrepot.registry.manifests import Manifests
-from entrepot.registry.ports import BlobRows, ManifestRows
-from entrepot.registry.uploads import Uploads
 from entrepot.storage.spools import SpoolFiles
 from entrepot.web.v2.naming import Mirror
 
@@ -60,25 +58,18 @@ def make_cache(settings: Settings, mirror_port: int | None, stack: AsyncExitStac
 
 
 def make_repositories(
-    settings: Settings,
-    engine: Engine,
-    cache: Cache,
-    manifests: Manifests,
-    manifest_rows: ManifestRows,
-    blobs: Blobs,
-    blob_rows: BlobRows,
-    uploads: Uploads,
-    stack: AsyncExitStack,
+    settings: Settings, engine: Engine, cache: Cache, plane: DataPlane, stack: AsyncExitStack
 ) -> tuple[Repositories, ProxiedListings, list[Job]]:
     """Where pulls and lists look, and what is to be done in the background."""
     spools = SpoolFiles(settings.data_dir)
     flights = Flights(spools)
     stack.push_async_callback(flights.close)
     known = DatabaseUpstreams(engine)
-    keeping = Manifests(manifest_rows, deletion=True, accept_missing=True)
-    proxied_manifests = ProxiedManifests(cache.sources, keeping, manifest_rows, known, spools)
-    proxied_blobs = ProxiedBlobs(cache.sources, blob_rows, manifest_rows, known, uploads, flights)
-    repositories = Repositories(cache.upstreams, manifests, blobs, proxied_manifests, proxied_blobs)
+    rows = plane.manifest_rows
+    keeping = Manifests(rows, deletion=True, accept_missing=True)
+    proxied_manifests = ProxiedManifests(cache.sources, keeping, rows, known, spools)
+    proxied_blobs = ProxiedBlobs(cache.sources, plane.blob_rows, rows, known, plane.uploads, flights)
+    repositories = Repositories(cache.upstreams, plane.manifests, plane.blobs, proxied_manifests, proxied_blobs)
     jobs = [Job("remove what never arrived", _CLEAN_SECONDS, spools.clean)] if settings.upstreams else []
     return repositories, ProxiedListings(cache.sources), jobs
 

@@ -137,7 +137,7 @@ class UpstreamSlow(UpstreamError):
 class UpstreamBusy(UpstreamError):
     """The registry that this comes from has had too many requests, and nothing is stored here."""
 
-    def __init__(self, message: str, seconds: int = 1) -> None:
+    def __init__(self, message: str = "", seconds: int = 1) -> None:
         """`seconds` after which to ask again."""
         super().__init__(message)
         self.seconds = seconds

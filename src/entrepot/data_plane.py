@@ -1,0 +1,43 @@
+"""Puts the data plane together: blobs, uploads and manifests over a database and a byte store."""
+
+from typing import NamedTuple
+
+from entrepot.config import Settings
+from entrepot.database.blobs import DatabaseBlobs
+from entrepot.database.cache import ReadCache
+from entrepot.database.engine import Engine
+from entrepot.database.manifests import DatabaseManifests
+from entrepot.database.uploads import DatabaseUploads
+from entrepot.registry.blobs import Blobs
+from entrepot.registry.manifests import Manifests
+from entrepot.registry.ports import Bytes
+from entrepot.registry.uploads import Uploads
+
+
+class DataPlane(NamedTuple):
+    """The use-cases of a worker, and the rows that they share."""
+
+    upload_rows: DatabaseUploads
+    blob_rows: DatabaseBlobs
+    manifest_rows: DatabaseManifests
+    uploads: Uploads
+    blobs: Blobs
+    manifests: Manifests
+
+
+def make_data_plane(settings: Settings, engine: Engine, store: Bytes) -> DataPlane:
+    """The data plane of a worker."""
+    cache = ReadCache(engine)
+    upload_rows = DatabaseUploads(engine)
+    blob_rows = DatabaseBlobs(engine, cache)
+    manifest_rows = DatabaseManifests(engine, cache)
+    deletion = settings.storage.delete.enabled
+    accept_missing = settings.manifests.missing == "accept"
+    return DataPlane(
+        upload_rows,
+        blob_rows,
+        manifest_rows,
+        Uploads(upload_rows, blob_rows, store, settings.uploads.lifetime),
+        Blobs(blob_rows, manifest_rows, deletion=deletion),
+        Manifests(manifest_rows, deletion=deletion, accept_missing=accept_missing),
+    )
