@@ -143,7 +143,9 @@ def plain_hub(machine: Machine) -> Hub:
 def secure_hub(machine: Machine, authority: Authority) -> Hub:
     """Entrepot with accounts and TLS, under a name that the machine resolves."""
     resolve(machine, "127.0.0.1", ACCOUNTS_HOST)
-    return start_hub(machine, "secure-hub", host=ACCOUNTS_HOST, certificate=authority.certify(ACCOUNTS_HOST))
+    settings = {"ENTREPOT_HTTP__HOSTS": f'["{ACCOUNTS_HOST}"]'}
+    certificate = authority.certify(ACCOUNTS_HOST)
+    return start_hub(machine, "secure-hub", host=ACCOUNTS_HOST, certificate=certificate, settings=settings)
 
 
 @pytest.fixture(params=["plain", "secure"])
@@ -169,7 +171,7 @@ def directory(machine: Machine) -> Path:
 def containerd(machine: Machine) -> Callable[..., str]:
     """containerd in the machine; call the result with the arguments of a `ctr` command."""
     start_containerd(machine)
-    return lambda *arguments: machine.run("ctr", *arguments)
+    return lambda *arguments, status=0: machine.run("ctr", *arguments, status=status)
 
 
 @dataclass(frozen=True)
