@@ -132,7 +132,7 @@ def test_docker_search_finds_what_one_may_see(typed: DockerHub, shell: Shell) ->
     def found(line: str) -> list[str]:
         return sorted(row.split()[0] for row in shell(line).splitlines()[1:])
 
-    everybody = [f"{alice.name}/{word}-public", f"library/{word}"]
+    everybody = sorted([f"{alice.name}/{word}-public", f"library/{word}"])
     assert found(f"docker search --format 'table {{{{.Name}}}}' {word}") == everybody
     assert "[OK]" in shell(f"docker search --filter is-official=true {word}")
     assert len(found(f"docker search --filter is-official=true {word}")) == 1
