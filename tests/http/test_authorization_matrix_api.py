@@ -159,9 +159,12 @@ def test_who_has_no_valid_credential_is_answered_401_everywhere(cast: Cast) -> N
     wrong = []
     for number, route in enumerate(RECIPES):
         path, body = RECIPES[route](cast, None)
-        elsewhere = {"X-Forwarded-For": f"10.99.0.{number}"}  # so many failures from one address would be throttled
-        for headers in (gone.basic, past.basic, revoked.basic, of_v2):
-            answer = cast.send(headers | elsewhere, route[0], path, body)
+        # So many failures would be throttled: each route is asked for from another address, which the owner logs in from.
+        here = {"X-Forwarded-For": f"10.99.0.{number}"}
+        assert cast.send(cast.owner.basic | here, "GET", "/account").status == 200
+        ended = [past.basic, revoked.basic, of_v2, *([gone.basic] if route[1] == "/account" else [])]
+        for headers in ended:
+            answer = cast.send(headers | here, route[0], path, body)
             if answer.status != 401:
                 wrong.append((route, answer))
     assert wrong == []
