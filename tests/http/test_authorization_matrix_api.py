@@ -150,7 +150,6 @@ def test_every_route_answers_as_the_table_says(
 
 
 def test_who_has_no_valid_credential_is_answered_401_everywhere(cast: Cast) -> None:
-    world = cast.world
     wrong = []
     for number, route in enumerate(RECIPES):
         if number % 4 == 0:  # more failures of one account, or from one address, would be throttled

@@ -1,0 +1,249 @@
+"""What the cache does when its upstream fails, lies, is slow or has had enough: at every phase of a pull."""
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, IncompleteRead
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.scripted_upstream import PASSWORD, USER, Script, scripted_upstream
+from tests.support.serving import Server, digest_of, serving
+from tests.support.wire import Answer, whole
+
+HELD_BACK = 64 * 1024
+_NUMBERS = count()
+FAULTS = [500, 503, 429, "close"]
+
+
+class Scene(NamedTuple):
+    """A cache and the script of its upstream. The test's alone are the repository `name` and the alias of the upstream:
+    what the cache has learned about an upstream in one test says nothing in another."""
+
+    cache: Server
+    script: Script
+    name: str
+    alias: str
+
+    def get(self, path: str, method: str = "GET") -> Answer:
+        """A request that may be answered by a 5xx."""
+        with self.cache.connect() as connection:
+            return connection.ask(whole(method, f"/v2/{self.alias}/{self.name}/{path}", (), None), method)
+
+    def get_what_comes(self, path: str) -> tuple[int, bytes]:
+        """A status, and of the body what came before the connection ended."""
+        connection = HTTPConnection(*self.cache.address)
+        connection.request("GET", f"/v2/{self.alias}/{self.name}/{path}")
+        response = connection.getresponse()
+        try:
+            return response.status, response.read()
+        except IncompleteRead as error:
+            return response.status, error.partial
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Script]]:
+    """One cache for all; each test has an upstream's repository of its own, and the script to itself."""
+    with scripted_upstream() as upstream:
+        at = {"url": upstream.url}
+        configured = {
+            **{
+                f"up{number}": {**at, "username": USER, "password": PASSWORD, "read": "everyone"}
+                for number in range(60)
+            },
+            "strict": {"url": upstream.url, "stale_if_denied": "0"},
+            "late": {"url": upstream.url, "delay": "3d"},
+        }
+        directory = tmp_path_factory.mktemp("faults")
+        with serving(directory, accounts=False, upstreams=json.dumps(configured), workers="1") as cache:
+            yield cache, upstream.script
+
+
+@pytest.fixture
+def scene(running: tuple[Server, Script], name: str) -> Iterator[Scene]:
+    cache, script = running
+    vars(script).update(vars(Script()))
+    yield Scene(cache, script, name, f"up{next(_NUMBERS)}")
+    script.resume.set()
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "silent", 401, 403, 404])
+@pytest.mark.parametrize("phase", ["head", "token"])
+def test_what_is_stored_is_answered_whatever_the_upstream_does(scene: Scene, phase: str, fault: int | str) -> None:
+    manifest = scene.script.push("v1", os.urandom(100))
+    scene.script.token = "the first"
+    assert scene.get("manifests/v1").body == manifest
+    scene.script.token = "another"
+    scene.script.faults[phase] = fault
+    answer = scene.get("manifests/v1")
+    assert (answer.status, answer.body) == (200, manifest)
+    assert answer["warning"].startswith('299 - "this is a stored copy: ')
+    assert int(answer["age"]) >= 0
+    assert scene.get(f"manifests/{digest_of(manifest)}").header("warning") is None, "a digest is never out of date"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        (404, 404, "MANIFEST_UNKNOWN"),
+        (401, 404, "MANIFEST_UNKNOWN"),
+        (403, 403, "DENIED"),
+        (429, 429, "TOOMANYREQUESTS"),
+        (500, 502, "UNAVAILABLE"),
+        ("close", 502, "UNAVAILABLE"),
+    ],
+)
+def test_what_is_not_stored_has_the_upstreams_answer(scene: Scene, fault: int | str, status: int, code: str) -> None:
+    scene.script.push("v1", os.urandom(100))
+    scene.script.faults = {"head": fault}
+    answer = scene.get("manifests/v1")
+    assert (answer.status, answer.code) == (status, code)
+    assert scene.alias.encode() in answer.body, "it says which upstream said what"
+    assert (answer.header("retry-after") is not None) == (status == 429)
+
+
+def test_an_upstream_that_is_silent_is_504_in_the_end(scene: Scene) -> None:
+    scene.script.push("v1", os.urandom(100))
+    scene.script.faults = {"head": "silent"}
+    assert scene.get("manifests/v1").status == 504
+
+
+def test_a_refusal_is_followed_at_once_where_it_is_configured_so(scene: Scene) -> None:
+    scene.script.push("v1", os.urandom(100))
+    target = f"/v2/strict/{scene.name}/manifests/v1"
+    assert scene.cache.get(target).status == 200
+    scene.script.manifests.clear()
+    assert scene.cache.get(target).status == 404
+
+
+@pytest.mark.parametrize("fault", ["wrong", "short", "more", 500, "close"])
+def test_a_blob_that_comes_wrong_never_comes_whole_and_never_is_stored(scene: Scene, fault: int | str) -> None:
+    layer = os.urandom(500_000)
+    scene.script.push("v1", layer)
+    scene.get("manifests/v1")
+    scene.script.faults["blob"] = fault
+    status, got = scene.get_what_comes(f"blobs/{digest_of(layer)}")
+    assert status == 502 or (status == 200 and len(got) <= len(layer) - HELD_BACK)
+    scene.script.faults.clear()
+    right = scene.get(f"blobs/{digest_of(layer)}")
+    while right.status == 502 and b"once a second" in right.body:  # the breaker is open
+        right = scene.get(f"blobs/{digest_of(layer)}")
+    assert (right.status, right.body) == (200, layer)
+
+
+def test_a_manifest_that_has_another_digest_is_refused(scene: Scene) -> None:
+    manifest = scene.script.push("v1", os.urandom(100))
+    scene.script.manifests[digest_of(manifest)] = manifest.replace(b"sha256", b"sha257", 1)
+    assert scene.get(f"manifests/{digest_of(manifest)}").status == 502
+    scene.script.manifests[digest_of(manifest)] = manifest
+    assert scene.get(f"manifests/{digest_of(manifest)}").body == manifest
+
+
+def test_bytes_come_as_they_arrive_but_for_the_last_which_wait_for_the_digest(scene: Scene) -> None:
+    layer = os.urandom(1_000_000)
+    scene.script.push("v1", layer)
+    scene.get("manifests/v1")
+    scene.script.held = 600_000
+    target = f"/v2/{scene.alias}/{scene.name}/blobs/{digest_of(layer)}"
+    with ThreadPoolExecutor(20) as clients:
+        first = HTTPConnection(*scene.cache.address)
+        first.request("GET", target)
+        response = first.getresponse()
+        early = response.read(600_000)
+        assert early == layer[:600_000], "before the upstream has sent the rest"
+        others = [clients.submit(scene.get, f"blobs/{digest_of(layer)}") for _ in range(19)]
+        scene.script.resume.set()
+        assert early + response.read() == layer
+        assert all(other.result().body == layer for other in others)
+        first.close()
+    assert scene.script.asked["GET", f"/v2/{scene.name}/blobs/{digest_of(layer)}"] == 1
+
+
+def test_a_client_that_leaves_does_not_end_the_fetch(scene: Scene) -> None:
+    layer = os.urandom(1_000_000)
+    scene.script.push("v1", layer)
+    scene.get("manifests/v1")
+    scene.script.held = 100_000
+    leaving = HTTPConnection(*scene.cache.address)
+    leaving.request("GET", f"/v2/{scene.alias}/{scene.name}/blobs/{digest_of(layer)}")
+    assert leaving.getresponse().status == 200
+    leaving.close()
+    scene.script.resume.set()
+    assert scene.get(f"blobs/{digest_of(layer)}").body == layer
+    assert scene.script.asked["GET", f"/v2/{scene.name}/blobs/{digest_of(layer)}"] == 1
+
+
+def test_a_download_that_breaks_off_is_gone_on_with(scene: Scene) -> None:
+    layer = os.urandom(1_000_000)
+    scene.script.push("v1", layer)
+    scene.get("manifests/v1")
+    scene.script.faults["blob"] = "short"
+    _, got = scene.get_what_comes(f"blobs/{digest_of(layer)}")
+    assert len(got) < len(layer)
+    asked = scene.script.asked["GET", f"/v2/{scene.name}/blobs/{digest_of(layer)}"]
+    assert asked == 3, "each time from where it was"
+    scene.script.faults.clear()
+    assert scene.get(f"blobs/{digest_of(layer)}").body == layer
+
+
+def test_a_range_of_a_blob_that_is_not_here_is_answered(scene: Scene) -> None:
+    layer = os.urandom(500_000)
+    scene.script.push("v1", layer)
+    scene.get("manifests/v1")
+    target = f"/v2/{scene.alias}/{scene.name}/blobs/{digest_of(layer)}"
+    part = scene.cache.get(target, {"Range": "bytes=1000-1999"})
+    assert (part.status, part.body, part["content-range"]) == (206, layer[1000:2000], f"bytes 1000-1999/{len(layer)}")
+
+
+def test_the_password_goes_to_the_token_service_and_nothing_goes_along_with_a_redirect(scene: Scene) -> None:
+    layer = os.urandom(1000)
+    with scripted_upstream() as elsewhere:
+        elsewhere.script.blobs[digest_of(layer)] = layer
+        scene.script.push("v1", layer)
+        scene.script.token = "an-access-token"
+        scene.script.blobs_at = elsewhere.url
+        scene.get("manifests/v1")
+        assert scene.get(f"blobs/{digest_of(layer)}").body == layer
+        assert [header for _, header in elsewhere.script.authorizations] == [""]
+    sent = {header.partition(" ")[0] for path, header in scene.script.authorizations if path != "/token"}
+    assert sent <= {"", "Bearer"}
+    log = scene.cache.log_file.read_text()
+    assert PASSWORD not in log
+    assert "an-access-token" not in log
+
+
+def test_one_who_has_had_enough_is_left_alone_and_nothing_that_is_stored_is_refused(scene: Scene) -> None:
+    first = scene.script.push("v1", os.urandom(100))
+    assert scene.get("manifests/v1").body == first
+    second = scene.script.push("v1", os.urandom(100))
+    scene.script.headers = {"ratelimit-limit": "10;w=21600", "ratelimit-remaining": "1;w=21600"}
+    answer = scene.get("manifests/v1")
+    assert (answer.body, answer.header("warning") is not None) == (first, True), "what is left is for what is not here"
+    scene.script.headers = {"ratelimit-limit": "10;w=21600", "ratelimit-remaining": "9;w=21600"}
+    assert scene.get("manifests/v1").body == second
+
+
+def test_a_tags_new_digest_waits_for_the_delay_and_the_old_one_is_answered(scene: Scene) -> None:
+    manifest = scene.script.push("v1", os.urandom(100))
+    refused = scene.cache.get(f"/v2/late/{scene.name}/manifests/v1")
+    assert (refused.status, refused.code) == (403, "DENIED")
+    assert digest_of(manifest).encode() in refused.body
+    assert scene.cache.get(f"/v2/late/{scene.name}/manifests/{digest_of(manifest)}").body == manifest
+
+
+def test_a_cache_starts_without_its_upstream_and_answers_what_it_has(tmp_path: Path) -> None:
+    with scripted_upstream() as upstream:
+        configured = json.dumps({"up": {"url": upstream.url}})
+        manifest = upstream.script.push("v1", os.urandom(100))
+        with serving(tmp_path, accounts=False, upstreams=configured) as cache:
+            assert cache.get("/v2/up/library/app/manifests/v1").body == manifest
+    with serving(tmp_path, accounts=False, upstreams=configured) as cache:
+        answer = cache.get("/v2/up/library/app/manifests/v1")
+        assert (answer.body, answer.status) == (manifest, 200)
+        assert "cannot be reached" in answer["warning"]
