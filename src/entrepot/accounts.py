@@ -16,6 +16,7 @@ from entrepot.hub_api import make_api
 from entrepot.jobs.runner import Job
 from entrepot.jobs.usage import PullCounting
 from entrepot.preparation import root_secret
+from entrepot.proxying import Cache
 from entrepot.storage.pull_events import PullLog, SegmentFiles
 from entrepot.web.app import Door
 from entrepot.web.guard import Guard
@@ -32,7 +33,7 @@ _PRUNE_SECONDS = 300
 
 
 async def with_accounts(
-    settings: Settings, engine: Engine, guard: Guard, metrics: Metrics, stack: AsyncExitStack
+    settings: Settings, engine: Engine, guard: Guard, metrics: Metrics, caching: Cache, stack: AsyncExitStack
 ) -> tuple[Entrance, list[Job]]:
     """The entrance of a registry with accounts, and its background work."""
     house = Gatehouse(settings, engine, root_secret(settings), stack)
@@ -62,7 +63,7 @@ async def with_accounts(
 
     jobs.append(Job("tell the metrics", _TELL_SECONDS, tell))
     desk = PullDesk(house.counter, events)
-    return Entrance(gate, house.requests, desk, doors, make_api(settings, house, search)), jobs
+    return Entrance(gate, house.requests, desk, doors, make_api(settings, house, search, caching)), jobs
 
 
 def _pull_events(settings: Settings, stack: AsyncExitStack) -> PullLog:

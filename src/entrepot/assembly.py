@@ -1,15 +1,14 @@
 """Puts the parts of one worker together: the doors, with accounts or without, and the jobs that go with them."""
 
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from entrepot.access.request_limits import RequestLimits
 from entrepot.config import Settings
-from entrepot.data_plane import make_data_plane
+from entrepot.data_plane import DataPlane
 from entrepot.database.engine import Engine
 from entrepot.jobs.runner import Job
 from entrepot.jobs.uploads import UploadCleaning
-from entrepot.proxying import Cache, make_repositories
+from entrepot.proxying import Cache
 from entrepot.registry.listings import Listings
 from entrepot.registry.ports import Bytes
 from entrepot.web.app import App, ASGIApp, Door
@@ -57,15 +56,13 @@ def assemble(
     entrance: Entrance,
     guard: Guard,
     observer: Observer,
+    plane: DataPlane,
     caching: Cache,
-    stack: AsyncExitStack,
 ) -> Parts:
     """The registry behind this entrance."""
-    plane = make_data_plane(settings, engine, store)
-    repositories, proxied_listings, proxy_jobs = make_repositories(settings, engine, caching, plane, stack)
-    blob_door = BlobDoor(repositories, plane.blobs, store)
-    manifest_door = ManifestDoor(repositories, plane.manifests, entrance.desk)
-    listing_door = ListingDoor(Listings(plane.manifest_rows), caching.upstreams, proxied_listings)
+    blob_door = BlobDoor(caching.repositories, plane.blobs, store)
+    manifest_door = ManifestDoor(caching.repositories, plane.manifests, entrance.desk)
+    listing_door = ListingDoor(Listings(plane.manifest_rows), caching.upstreams, caching.listings)
     naming = Naming(caching.upstreams, caching.mirror)
     v2 = V2(entrance.gate, naming, blob_door, UploadDoor(plane.uploads), manifest_door, listing_door)
 
@@ -85,7 +82,7 @@ def assemble(
     )
     cleaning = UploadCleaning(plane.upload_rows, {store.name: store})
     jobs = [
-        *proxy_jobs,
+        *caching.jobs,
         Job("expire uploads", _EXPIRE_SECONDS, cleaning.expire),
         Job("empty trash", _TRASH_SECONDS, cleaning.empty_trash),
     ]

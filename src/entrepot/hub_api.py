@@ -32,6 +32,7 @@ from entrepot.hub.search import Search
 from entrepot.hub.teams import Teams
 from entrepot.hub.tokens import Tokens
 from entrepot.hub.usage import Usage
+from entrepot.proxying import Cache
 from entrepot.web.api.accounts import account_routes, administration_routes
 from entrepot.web.api.audit import audit_routes
 from entrepot.web.api.frame import Api
@@ -45,9 +46,10 @@ from entrepot.web.api.repositories import repository_routes, search_routes
 from entrepot.web.api.robots import robot_routes
 from entrepot.web.api.teams import team_routes
 from entrepot.web.api.tokens import session_routes, token_routes
+from entrepot.web.api.upstreams import upstream_routes
 
 
-def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
+def make_api(settings: Settings, house: Gatehouse, search: Search, caching: Cache) -> Api:
     """The API of a worker."""
     engine, rights = house.engine, house.rights
     organizations = Organizations(DatabaseOrganizations(engine), rights, retired_name_key(house.root))
@@ -72,6 +74,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search) -> Api:
             usage_routes(usage, rights),
             search_routes(search),
             plan_routes(plans),
+            upstream_routes(caching.upstreams, caching.ledger, caching.manifests),
             namespace_routes(organizations, plans),
         ],
         house.login,

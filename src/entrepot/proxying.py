@@ -1,6 +1,6 @@
 """Puts the pull-through cache together: upstreams as they are configured, and the repositories that pulls look into."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -13,7 +13,9 @@ from entrepot.database.engine import Engine
 from entrepot.database.upstreams import DatabaseUpstreams
 from entrepot.jobs.runner import Job
 from entrepot.proxy.blobs import ProxiedBlobs
+from entrepot.proxy.eviction import Eviction
 from entrepot.proxy.flights import Flights
+from entrepot.proxy.ledger import Ledger
 from entrepot.proxy.listings import ProxiedListings
 from entrepot.proxy.manifests import ProxiedManifests
 from entrepot.proxy.repositories import Repositories
@@ -24,15 +26,20 @@ from entrepot.storage.spools import SpoolFiles
 from entrepot.web.v2.naming import Mirror
 
 _CLEAN_SECONDS = 3600
+_EVICT_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """The pull-through cache of a worker."""
+    """The pull-through cache of a worker, and the repositories that it adds to those hosted here."""
 
     upstreams: Upstreams
-    sources: Sources
     mirror: Mirror | None
+    repositories: Repositories
+    listings: ProxiedListings
+    manifests: ProxiedManifests
+    ledger: Ledger
+    jobs: list[Job]
 
 
 def upstreams_of(settings: Settings) -> Upstreams:
@@ -40,8 +47,20 @@ def upstreams_of(settings: Settings) -> Upstreams:
     return Upstreams([each.upstream for each in settings.upstreams])
 
 
-def make_cache(settings: Settings, mirror_port: int | None, stack: AsyncExitStack) -> Cache:
-    """What the whole worker shares of it; `mirror_port` is where the mirror listens, if it has a port of its own."""
+def ledger_of(settings: Settings) -> Ledger:
+    """What all workers will know together; made before they are forked."""
+    return Ledger([each.upstream.alias for each in settings.upstreams], settings.workers)
+
+
+def make_cache(
+    settings: Settings,
+    engine: Engine,
+    plane: DataPlane,
+    ledger: Ledger,
+    mirror_port: int | None,
+    stack: AsyncExitStack,
+) -> Cache:
+    """The cache of a worker; `mirror_port` is where the mirror listens, if it has a port of its own."""
     upstreams = upstreams_of(settings)
     configured = {each.upstream.alias: each for each in settings.upstreams}
 
@@ -50,28 +69,29 @@ def make_cache(settings: Settings, mirror_port: int | None, stack: AsyncExitStac
         stack.push_async_callback(remote.close)
         return remote
 
-    mirror = None
-    if settings.mirror.everywhere or mirror_port is not None:
-        of_mirror = configured[settings.mirror.upstream].upstream
-        mirror = Mirror(of_mirror, None if settings.mirror.everywhere else mirror_port)
-    return Cache(upstreams, Sources(upstreams, connect), mirror)
-
-
-def make_repositories(
-    settings: Settings, engine: Engine, cache: Cache, plane: DataPlane, stack: AsyncExitStack
-) -> tuple[Repositories, ProxiedListings, list[Job]]:
-    """Where pulls and lists look, and what is to be done in the background."""
+    sources = Sources(upstreams, connect, ledger)
     spools = SpoolFiles(settings.data_dir)
     flights = Flights(spools)
     stack.push_async_callback(flights.close)
-    known = DatabaseUpstreams(engine)
-    rows = plane.manifest_rows
+    known, rows = DatabaseUpstreams(engine), plane.manifest_rows
     keeping = Manifests(rows, deletion=True, accept_missing=True)
-    proxied_manifests = ProxiedManifests(cache.sources, keeping, rows, known, spools)
-    proxied_blobs = ProxiedBlobs(cache.sources, plane.blob_rows, rows, known, plane.uploads, flights)
-    repositories = Repositories(cache.upstreams, plane.manifests, plane.blobs, proxied_manifests, proxied_blobs)
-    jobs = [Job("remove what never arrived", _CLEAN_SECONDS, spools.clean)] if settings.upstreams else []
-    return repositories, ProxiedListings(cache.sources), jobs
+    manifests = ProxiedManifests(sources, keeping, rows, known, spools)
+    blobs = ProxiedBlobs(sources, plane.blob_rows, rows, known, plane.uploads, flights)
+    repositories = Repositories(upstreams, plane.manifests, plane.blobs, manifests, blobs)
+    jobs = [
+        Job("remove what never arrived", _CLEAN_SECONDS, spools.clean),
+        Job("keep upstreams within their size", _EVICT_SECONDS, Eviction(upstreams, known).run),
+    ]
+    mirror = _mirror(settings, configured, mirror_port)
+    return Cache(
+        upstreams, mirror, repositories, ProxiedListings(sources), manifests, ledger, jobs if upstreams else []
+    )
+
+
+def _mirror(settings: Settings, configured: Mapping[str, ConfiguredUpstream], port: int | None) -> Mirror | None:
+    if not settings.mirror.everywhere and port is None:
+        return None
+    return Mirror(configured[settings.mirror.upstream].upstream, None if settings.mirror.everywhere else port)
 
 
 def _where(configured: ConfiguredUpstream) -> Where:

@@ -10,11 +10,13 @@ from contextlib import AsyncExitStack
 from entrepot.access.request_limits import RequestLimits
 from entrepot.assembly import Entrance, assemble
 from entrepot.config import Settings
+from entrepot.data_plane import make_data_plane
 from entrepot.database.engine import Engine
 from entrepot.jobs.runner import Job, repeat
 from entrepot.logs import configure_logs
 from entrepot.preparation import NotReady, is_loopback, prepare
-from entrepot.proxying import make_cache
+from entrepot.proxy.ledger import Ledger
+from entrepot.proxying import Cache, ledger_of, make_cache
 from entrepot.stores import byte_store, database
 from entrepot.supervisor import Lifeline, Listeners, supervise
 from entrepot.web.access_log import AccessLog
@@ -35,11 +37,13 @@ def serve(settings: Settings) -> int:
     except NotReady as error:
         print(f"entrepot: {error}", file=sys.stderr)  # noqa: T201 - the one line for whoever typed the command
         return 1
-    metrics = Metrics(settings.workers)
+    ledger = ledger_of(settings)
+    metrics = Metrics(settings.workers, ledger)
 
     def work(worker: int, listeners: Listeners, lifeline: Lifeline) -> None:
         metrics.use(worker)
-        asyncio.run(_work(settings, metrics, listeners, lifeline))
+        ledger.use(worker)
+        asyncio.run(_work(settings, metrics, ledger, listeners, lifeline))
 
     first = listeners[0]
     address = _address(settings, first[0])
@@ -54,7 +58,7 @@ def _address(settings: Settings, listener: socket.socket) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-async def _work(settings: Settings, metrics: Metrics, listeners: Listeners, lifeline: Lifeline) -> None:
+async def _work(settings: Settings, metrics: Metrics, ledger: Ledger, listeners: Listeners, lifeline: Lifeline) -> None:
     """One worker, from its first connection to the database to its last answer."""
     async with AsyncExitStack() as stack:
         engine = database(settings)
@@ -71,9 +75,11 @@ async def _work(settings: Settings, metrics: Metrics, listeners: Listeners, life
             public_url=settings.http.public_url or None,
             trusted_proxies=[str(proxy) for proxy in settings.http.trusted_proxies],
         )
-        entrance, jobs = await _entrance(settings, engine, guard, metrics, stack)
-        caching = make_cache(settings, listeners[1].getsockname()[1] if len(listeners) > 1 else None, stack)
-        parts = assemble(settings, engine, store, entrance, guard, observer, caching, stack)
+        plane = make_data_plane(settings, engine, store)
+        mirror_port = listeners[1].getsockname()[1] if len(listeners) > 1 else None
+        caching = make_cache(settings, engine, plane, ledger, mirror_port, stack)
+        entrance, jobs = await _entrance(settings, engine, guard, metrics, caching, stack)
+        parts = assemble(settings, engine, store, entrance, guard, observer, plane, caching)
         gc.collect()
         gc.freeze()  # what a worker is made of stays: no collection looks at it again
         repeating = asyncio.create_task(repeat([*parts.jobs, *jobs]))
@@ -87,11 +93,11 @@ async def _work(settings: Settings, metrics: Metrics, listeners: Listeners, life
 
 
 async def _entrance(
-    settings: Settings, engine: Engine, guard: Guard, metrics: Metrics, stack: AsyncExitStack
+    settings: Settings, engine: Engine, guard: Guard, metrics: Metrics, caching: Cache, stack: AsyncExitStack
 ) -> tuple[Entrance, list[Job]]:
     """Open to everybody, or with accounts; what only accounts need is loaded only for them."""
     if settings.open:
         return Entrance(OpenGate(), RequestLimits(settings.limits.requests.address, None)), []
     from entrepot.accounts import with_accounts
 
-    return await with_accounts(settings, engine, guard, metrics, stack)
+    return await with_accounts(settings, engine, guard, metrics, caching, stack)

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from entrepot.cli.main import cli
+from entrepot.proxy.ledger import Ledger
 from entrepot.registry.errors import RegistryError
 from entrepot.web.metrics import ROUTES, Metrics
 from entrepot.web.v2.errors import TABLE
@@ -80,7 +81,9 @@ def test_the_errors_page_has_every_refusal_of_the_http_server() -> None:
 
 
 def test_the_operations_page_has_every_metric_with_its_labels_and_meaning() -> None:
-    metrics = Metrics(1)
+    ledger = Ledger(["docker.io"], 1)
+    ledger.page("docker.io").hear(100, 60, 21600)
+    metrics = Metrics(1, ledger)
     metrics.count("ping", "GET", 200, 0.001, 1, 1)
     text = metrics.exposition().decode()
     shown = set()

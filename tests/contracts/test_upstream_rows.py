@@ -12,7 +12,7 @@ from entrepot.oci.digest import Digest
 from entrepot.proxy.ports import Seen
 from entrepot.registry.manifests import Manifests
 from tests.support.rows import Rows
-from tests.support.serving import an_image, digest_of
+from tests.support.serving import OCI_EMPTY, a_manifest, an_image, descriptor, digest_of
 
 
 async def a_repository(rows: Rows) -> tuple[DatabaseUpstreams, str]:
@@ -81,3 +81,72 @@ async def test_a_blob_is_named_by_the_manifests_of_its_own_repository(rows: Rows
 
 def blobs(engine: Engine) -> DatabaseBlobs:
     return DatabaseBlobs(engine, ReadCache(engine))
+
+
+async def a_linked_blob(rows: Rows, name: str, size: int, used: int) -> str:
+    """A stored blob of this size, linked there, last used at this time."""
+    digest, upstreams = digest_of(uuid4().bytes), DatabaseUpstreams(rows.engine)
+
+    async def store(transaction: Transaction) -> None:
+        statement = "INSERT INTO blobs (digest, size, store, key, created_at) VALUES (:digest, :size, 'x', :key, 1)"
+        await transaction.run(statement, digest=digest, size=size, key=digest.replace(":", "-"))
+
+    await rows.engine.write(store, durable=False)
+    assert await upstreams.link_stored(name, digest)
+    await use(rows, digest, used)
+    return digest
+
+
+async def use(rows: Rows, digest: str, at: int) -> None:
+    async def write(transaction: Transaction) -> None:
+        statement = "UPDATE links SET used_at = :at WHERE blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
+        await transaction.run(statement, digest=digest, at=at)
+
+    await rows.engine.write(write, durable=False)
+
+
+async def test_what_was_not_used_for_longest_is_evicted_first_and_its_bytes_go(rows: Rows) -> None:
+    upstreams, alias = DatabaseUpstreams(rows.engine), f"{uuid4().hex}.example"
+    name = f"{alias}/app"
+    await upstreams.ensure(name, alias)
+    old, middle, new = [await a_linked_blob(rows, name, 100, used) for used in (1, 2, 3)]
+    assert await upstreams.held(alias) == 300
+    assert await upstreams.evict(alias, 150, 10) == 200
+    assert await upstreams.held(alias) == 100
+    found = blobs(rows.engine)
+    assert [await found.find_blob(name, digest) is None for digest in (old, middle, new)] == [True, True, False]
+    trash = await rows.engine.read("SELECT key FROM trash WHERE store = 'x'")
+    assert {old.replace(":", "-"), middle.replace(":", "-")} <= {row[0] for row in trash}
+
+
+async def test_of_an_evicted_blob_the_bytes_stay_as_long_as_anybody_else_holds_them(rows: Rows) -> None:
+    upstreams, alias, hosted = DatabaseUpstreams(rows.engine), f"{uuid4().hex}.example", f"hosted/{uuid4().hex}"
+    name = f"{alias}/app"
+    await upstreams.ensure(name, alias)
+    linked, named, unheld = [await a_linked_blob(rows, name, 100, 1) for _ in range(3)]
+
+    async def host(transaction: Transaction) -> None:
+        await transaction.run("INSERT INTO repositories (name, created_at) VALUES (:name, 1)", name=hosted)
+
+    await rows.engine.write(host, durable=False)
+    assert await upstreams.link_stored(hosted, linked)
+    manifests = Manifests(DatabaseManifests(rows.engine, ReadCache(rows.engine)), deletion=True, accept_missing=True)
+    layer = {"mediaType": "application/x.layer", "digest": named, "size": 100}
+    config = descriptor(b"{}", OCI_EMPTY)
+    content = a_manifest({"config": config, "layers": [layer], "artifactType": "application/x.test"})
+    await manifests.push(hosted, content, None, None, ["v1"], Caller())
+    assert await upstreams.evict(alias, 300, 10) == 300
+    left = await rows.engine.read("SELECT digest FROM blobs")
+    assert {linked, named} <= {row[0] for row in left}
+    assert unheld not in {row[0] for row in left}
+
+
+async def test_a_use_is_noted_to_the_hour(rows: Rows) -> None:
+    upstreams, name = await a_repository(rows)
+    digest = await a_linked_blob(rows, name, 5, 1)
+    await upstreams.used(name, digest)
+    ((used,),) = await rows.engine.read(
+        "SELECT used_at FROM links WHERE blob_id = (SELECT id FROM blobs WHERE digest = :digest)", digest=digest
+    )
+    assert used % 3_600_000_000 == 0
+    assert used > 1

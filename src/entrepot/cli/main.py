@@ -6,6 +6,7 @@ from entrepot import __version__
 from entrepot.cli.admin import admin
 from entrepot.cli.config import config
 from entrepot.cli.health import health
+from entrepot.cli.mirror import mirror
 from entrepot.cli.serve import serve
 
 
@@ -26,3 +27,4 @@ cli.add_command(serve)
 cli.add_command(admin)
 cli.add_command(config)
 cli.add_command(health)
+cli.add_command(mirror)

@@ -2,6 +2,7 @@
 
 from entrepot.access.caller import Caller
 from entrepot.database.blobs import link
+from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Transaction
 from entrepot.proxy.ports import Seen
 
@@ -37,11 +38,32 @@ _SIGHTED = (
     " first_at = upstream_sightings.first_at RETURNING first_at"
 )
 _NOW = "SELECT now_us()"
+_HOUR = 3_600_000_000  # microseconds: last use is kept to the hour, so that pulls seldom write
+_USED = (
+    f"UPDATE links SET used_at = now_us() / {_HOUR} * {_HOUR} WHERE repository_id = (SELECT id FROM repositories"  # noqa: S608
+    " WHERE name = :name) AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
+)
+_OF_UPSTREAM = (
+    " FROM links l JOIN repositories r ON r.id = l.repository_id JOIN blobs b ON b.id = l.blob_id"
+    " WHERE r.upstream = :alias"
+)
+_HELD = f"SELECT COALESCE(CAST(SUM(b.size) AS bigint), 0){_OF_UPSTREAM}"
+_OLDEST = (
+    f"SELECT r.id, b.id, b.digest, b.size, b.store, b.key{_OF_UPSTREAM}"
+    " ORDER BY COALESCE(l.used_at, l.created_at), l.created_at LIMIT :limit"
+)
+_UNLINK = "DELETE FROM links WHERE repository_id = :repository AND blob_id = :blob"
+_UNHELD = (
+    "DELETE FROM blobs WHERE id = :blob AND NOT EXISTS (SELECT 1 FROM links l WHERE l.blob_id = :blob)"
+    " AND NOT EXISTS (SELECT 1 FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id"
+    " JOIN repositories r ON r.id = m.repository_id WHERE f.digest = :digest AND r.upstream IS NULL)"
+)
+_TRASH = "INSERT INTO trash (store, key) VALUES (:store, :key) ON CONFLICT (store, key) DO NOTHING"
 _NOBODY = Caller()
 
 
 class DatabaseUpstreams:
-    """The port UpstreamRows."""
+    """The ports UpstreamRows and HeldRows."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -98,6 +120,36 @@ class DatabaseUpstreams:
     async def now(self) -> int:
         """See the port."""
         return int((await self._engine.read(_NOW))[0][0])
+
+    async def used(self, repository: str, digest: str) -> None:
+        """See the port."""
+
+        async def note(transaction: Transaction) -> None:
+            await transaction.run(_USED, name=repository, digest=digest)
+
+        await self._engine.write(note, durable=False)
+
+    async def held(self, alias: str) -> int:
+        """See the port."""
+        return int((await self._engine.scan(_HELD, alias=alias))[0][0])
+
+    async def evict(self, alias: str, excess: int, limit: int) -> int:
+        """See the port. Removal is one transaction; the bytes go with the trash, after it."""
+
+        async def end(transaction: Transaction) -> int:
+            freed = 0
+            for repository, blob, digest, size, store, key in await transaction.all(_OLDEST, alias=alias, limit=limit):
+                if freed >= excess:
+                    break
+                if not await transaction.run(_UNLINK, repository=repository, blob=blob):
+                    continue
+                await record(transaction, _NOBODY, "blob.unlink", repository, old=digest)
+                if await transaction.run(_UNHELD, blob=blob, digest=digest):
+                    await transaction.run(_TRASH, store=store, key=key)
+                freed += size
+            return freed
+
+        return await self._engine.write(end, durable=True)
 
     async def _time(self, statement: str, **values: object) -> int:
         async def run(transaction: Transaction) -> int:

@@ -6,6 +6,7 @@ itself says that the repository has it. That the bytes are here for another repo
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 
 from entrepot.access.grant import Grant
@@ -13,6 +14,7 @@ from entrepot.client.errors import RemoteError
 from entrepot.oci.digest import Digest
 from entrepot.proxy.errors import as_answer
 from entrepot.proxy.flights import Errand, Flights
+from entrepot.proxy.ledger import Count
 from entrepot.proxy.manifests import NOBODY
 from entrepot.proxy.ports import UpstreamRows
 from entrepot.proxy.sources import Sources
@@ -21,6 +23,8 @@ from entrepot.registry.admission import admitted
 from entrepot.registry.errors import Denied, Unauthorized
 from entrepot.registry.ports import BlobRows, RepositoryRows, StoredBlob
 from entrepot.registry.uploads import Incoming, Uploads
+
+_REMEMBERED = 20_000  # blobs of which a worker knows that their use is written down
 
 
 class ProxiedBlobs:
@@ -41,11 +45,16 @@ class ProxiedBlobs:
         self._known = known
         self._uploads = uploads
         self._flights = flights
+        self._used: dict[tuple[str, str], int] = {}
+        self._notes: set[asyncio.Task[None]] = set()
 
     async def find(self, name: str, digest: Digest, place: Place, grant: Grant) -> StoredBlob:
         """The blob; one that is not here begins to arrive."""
         found = await self._stored(name, digest, grant)
         if found is not None:
+            self._sources.of(place.upstream).page.add(Count.SAVED_BYTES, found.size)
+            if place.upstream.size is not None:
+                self._note_use(name, str(digest))
             return found
         await asyncio.sleep(0)  # what does not wait ends here (web/fast_door.py)
         await admitted(self._repositories, name, grant)
@@ -77,6 +86,18 @@ class ProxiedBlobs:
         if found is not None and not grant.covers(name, found.repository_id, found.rights_version):
             raise Unauthorized
         return found
+
+    def _note_use(self, name: str, digest: str) -> None:
+        """Write down that this was asked for, once an hour, and let nobody wait for it."""
+        hour = int(time.time() // 3600)
+        if self._used.get((name, digest)) == hour:
+            return
+        if len(self._used) >= _REMEMBERED:
+            self._used.clear()
+        self._used[name, digest] = hour
+        task = asyncio.create_task(self._known.used(name, digest))
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
 
     async def _size(self, name: str, digest: Digest, place: Place) -> int:
         """The size in bytes, -1 when it is not known; BlobUnknown when this repository has no such blob."""

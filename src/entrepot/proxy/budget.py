@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from entrepot.proxy.ledger import Page
+
 _COUNT = re.compile(r"\s*(\d{1,12})\s*(?:;\s*w=(\d{1,9}))?")
 _WAIT = 30.0  # seconds that an upstream is left alone which says 429 and not for how long
 _LEAST_WAIT = 1.0  # GHCR's Retry-After of 35 µs is not meant (protocol.md §4.5)
@@ -14,45 +16,47 @@ _FAILURES = 3  # in a row, after which an upstream is taken for down
 _PROBE = 1.0  # seconds between two requests to one that is down
 
 
-@dataclass(slots=True)
 class Budget:
-    """Pulls of one credential, as the upstream counts them. `limit` and `remaining` are None while it says nothing."""
+    """Pulls of one credential, as the upstream counts them; what one worker hears, all know."""
 
-    limit: int | None = None
-    remaining: int | None = None
-    window: int | None = None
-    source: str = ""
-    until: float = 0.0  # the monotonic time before which the upstream is left alone
-    clock: Callable[[], float] = time.monotonic
+    def __init__(self, page: Page, clock: Callable[[], float] = time.monotonic) -> None:
+        self._page = page
+        self._clock = clock
+        self._warned = False
 
     def heard(self, headers: Mapping[str, str]) -> None:
-        """Read `ratelimit-limit`, `ratelimit-remaining` and `docker-ratelimit-source` (protocol.md §4.2)."""
+        """Read `ratelimit-limit` and `ratelimit-remaining` (protocol.md §4.2)."""
         limit = _COUNT.match(headers.get("ratelimit-limit", ""))
         remaining = _COUNT.match(headers.get("ratelimit-remaining", ""))
-        if limit:
-            self.limit = int(limit[1])
-            self.window = int(limit[2]) if limit[2] else self.window
-        if remaining:
-            self.remaining = int(remaining[1])
-        self.source = headers.get("docker-ratelimit-source", self.source)[:64]
+        window = limit[2] if limit else None
+        self._page.hear(
+            int(limit[1]) if limit else None, int(remaining[1]) if remaining else None, int(window) if window else None
+        )
 
     def exhausted(self, retry_after: float | None) -> None:
         """It has said 429: leave it alone for as long as it says, and a little longer, so that not all come at once."""
         wait = max(_LEAST_WAIT, _WAIT if retry_after is None else retry_after)
-        self.until = self.clock() + wait * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
-        self.remaining = 0 if self.limit is not None else None
+        self._page.leave_alone(self._clock() + wait * random.uniform(1.0, 1.1))  # noqa: S311 - jitter
+        if self._page.limit is not None:
+            self._page.hear(None, 0, None)
 
     @property
     def wait(self) -> float:
         """Seconds that the upstream must still be left alone."""
-        return max(0.0, self.until - self.clock())
+        return max(0.0, self._page.until - self._clock())
 
     @property
     def scarce(self) -> bool:
         """Whether what is left is for what is not stored here."""
         if self.wait:
             return True
-        return self.limit is not None and self.remaining is not None and self.remaining <= self.limit * _RESERVE
+        limit, remaining = self._page.limit, self._page.remaining
+        return limit is not None and remaining is not None and remaining <= limit * _RESERVE
+
+    def became_scarce(self) -> bool:
+        """True once each time that it has become scarce, for whoever tells people."""
+        before, self._warned = self._warned, self.scarce
+        return self._warned and not before
 
 
 @dataclass(slots=True)

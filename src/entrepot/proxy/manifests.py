@@ -19,6 +19,7 @@ from entrepot.access.grant import Grant
 from entrepot.client.errors import RemoteAbsent, RemoteDenied, RemoteError, RemoteFailed, RemoteLied
 from entrepot.oci.digest import Digest, InvalidDigest
 from entrepot.proxy.errors import as_answer
+from entrepot.proxy.ledger import Count
 from entrepot.proxy.ports import Spools, UpstreamRows
 from entrepot.proxy.sources import Source, Sources
 from entrepot.proxy.upstream import Place, Upstream
@@ -66,10 +67,11 @@ class ProxiedManifests:
             await admitted(self._rows, name, grant)
         elif not grant.covers(name, found.repository_id, found.rights_version):
             raise Unauthorized
-        if ":" in reference:
-            return found or await self._by_digest(name, reference, place)
-        if found is not None and await self._is_fresh(name, reference, place.upstream):
+        if found is not None and (":" in reference or await self._is_fresh(name, reference, place.upstream)):
+            self._sources.of(place.upstream).page.add(Count.SAVED_PULLS)
             return found
+        if ":" in reference:
+            return await self._by_digest(name, reference, place)
         return await self._by_tag(name, reference, place, found)
 
     async def refresh(self, name: str, tag: str, place: Place) -> StoredManifest:
@@ -127,6 +129,7 @@ class ProxiedManifests:
     ) -> StoredManifest:
         described = await source.describe(place.path, tag)
         if found is not None and described.digest == found.digest:
+            source.page.add(Count.SAVED_PULLS)
             await self._note_checked(name, tag, place.upstream)
             return found
         if found is not None and source.budget.scarce:
@@ -220,6 +223,9 @@ class ProxiedManifests:
         self._absent[name, tag] = (time.monotonic() + _ABSENT_SECONDS, error)
 
     async def _stale(self, name: str, tag: str, found: StoredManifest, reason: str) -> StoredManifest:
+        place = self._sources.upstreams.place(name)
+        if place is not None:
+            self._sources.of(place.upstream).page.add(Count.STALE)
         checked = self._checked.get((name, tag)) or ((await self._seen.seen(name, tag)).checked_at or 0) / _MICROSECONDS
         age = max(0, int(time.time() - checked)) if checked else None
         return replace(found, stale=Stale(reason, age))

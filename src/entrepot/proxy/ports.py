@@ -68,6 +68,10 @@ class UpstreamRows(Protocol):
         """Since when this digest was seen under this tag; from now on when it is new. In microseconds."""
         ...
 
+    async def used(self, repository: str, digest: str) -> None:
+        """The blob was asked for in this hour."""
+        ...
+
     async def now(self) -> int:
         """The database's time in microseconds."""
         ...

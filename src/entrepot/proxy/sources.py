@@ -1,8 +1,7 @@
 """An upstream's registry with what is known about it: its budget, and whether it is there."""
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -10,6 +9,7 @@ import structlog
 from entrepot.client.errors import RemoteBusy, RemoteError, RemoteFailed, RemoteUnreachable
 from entrepot.client.remote import Arriving, Described, Fetched, Heard, Listing
 from entrepot.proxy.budget import Breaker, Budget
+from entrepot.proxy.ledger import Count, Ledger, Page
 from entrepot.proxy.ports import Registry
 from entrepot.proxy.upstream import Upstream, Upstreams
 
@@ -18,36 +18,26 @@ Connect = Callable[[Upstream, Heard], Registry]
 _log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class Counts:
-    """What a worker has asked an upstream for, and what it has not had to."""
-
-    manifests: int = 0
-    blobs: int = 0
-    looks: int = 0
-    failures: int = 0
-
-
 class Source:
     """The port Registry over another one: asks it only when that makes sense."""
 
-    def __init__(self, upstream: Upstream, connect: Connect) -> None:
+    def __init__(self, upstream: Upstream, connect: Connect, page: Page) -> None:
         self.upstream = upstream
-        self.budget = Budget()
+        self.page = page
+        self.budget = Budget(page)
         self.breaker = Breaker()
-        self.counts = Counts()
-        self._registry = connect(upstream, lambda status, headers: self.budget.heard(headers))
+        self._registry = connect(upstream, self._heard)
 
     async def describe(self, repository: str, reference: str) -> Described:
         """See the port."""
-        self.counts.looks += 1
+        self.page.add(Count.LOOKS)
         return await self._asked(self._registry.describe(repository, reference))
 
     async def manifest(self, repository: str, reference: str) -> Fetched:
         """See the port."""
         if self.budget.wait:
             raise RemoteBusy(f"{self.upstream.alias} has had too many pulls", self.budget.wait)
-        self.counts.manifests += 1
+        self.page.add(Count.PULLS)
         return await self._asked(self._registry.manifest(repository, reference))
 
     async def blob_size(self, repository: str, digest: str) -> int | None:
@@ -57,7 +47,7 @@ class Source:
     @asynccontextmanager
     async def blob(self, repository: str, digest: str, start: int = 0) -> AsyncGenerator[Arriving, None]:
         """See the port."""
-        self.counts.blobs += 1
+        self.page.add(Count.BLOBS)
         self._let_through()
         try:
             async with self._registry.blob(repository, digest, start) as arriving:
@@ -70,6 +60,12 @@ class Source:
     async def listing(self, repository: str, path: str) -> Listing:
         """See the port."""
         return await self._asked(self._registry.listing(repository, path))
+
+    def _heard(self, status: int, headers: Mapping[str, str]) -> None:
+        self.budget.heard(headers)
+        if self.budget.became_scarce():
+            left, limit = self.page.remaining, self.page.limit
+            _log.warning("few pulls are left at an upstream", upstream=self.upstream.alias, left=left, limit=limit)
 
     def _let_through(self) -> None:
         if not self.breaker.lets_through():
@@ -91,7 +87,7 @@ class Source:
 
     def _learn(self, error: RemoteError) -> None:
         if isinstance(error, RemoteFailed):
-            self.counts.failures += 1
+            self.page.add(Count.FAILURES)
             was_open = self.breaker.open
             self.breaker.failed()
             if self.breaker.open and not was_open:
@@ -106,14 +102,15 @@ class Source:
 class Sources:
     """The source of each upstream; connections are made when one is first asked."""
 
-    def __init__(self, upstreams: Upstreams, connect: Connect) -> None:
+    def __init__(self, upstreams: Upstreams, connect: Connect, ledger: Ledger) -> None:
         self.upstreams = upstreams
         self._connect = connect
+        self._ledger = ledger
         self._sources: dict[str, Source] = {}
 
     def of(self, upstream: Upstream) -> Source:
         """The source of an upstream."""
         found = self._sources.get(upstream.alias)
         if found is None:
-            found = self._sources[upstream.alias] = Source(upstream, self._connect)
+            found = self._sources[upstream.alias] = Source(upstream, self._connect, self._ledger.page(upstream.alias))
         return found

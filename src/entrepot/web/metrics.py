@@ -13,6 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from entrepot.proxy.ledger import Count, Ledger, State
+
 ROUTES = (
     "ping", "catalog", "tags", "uploads", "upload", "blobs", "manifests", "referrers", "operations", "token", "api",
     "search", "other",
@@ -42,10 +44,12 @@ _SLOTS = _TOLD + 3
 class Metrics:
     """The shared rows. Made before the workers are forked; each then takes its row by `use`."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, ledger: Ledger | None = None) -> None:
+        """`ledger`: what is told of upstreams."""
         self._map = mmap.mmap(-1, workers * _SLOTS * 8)
         self._all = memoryview(self._map).cast("d")
         self._workers = workers
+        self._ledger = ledger
         self._row = self._all[:_SLOTS]
 
     def use(self, worker: int) -> None:
@@ -77,10 +81,44 @@ class Metrics:
         """The text format that Prometheus reads."""
         registry = CollectorRegistry()
         registry.register(_Sums([self._sum(slot) for slot in range(_SLOTS)]))
+        registry.register(_Upstreams(self._ledger.state() if self._ledger is not None else []))
         return generate_latest(registry)
 
     def _sum(self, slot: int) -> float:
         return float(sum(self._all[worker * _SLOTS + slot] for worker in range(self._workers)))
+
+
+_COUNTED = {
+    Count.LOOKS: ("entrepot_upstream_looks", "HEADs by which tags were looked at, which upstreams do not count."),
+    Count.PULLS: ("entrepot_upstream_pulls", "GETs of manifests, which upstreams count."),
+    Count.BLOBS: ("entrepot_upstream_blobs", "GETs of blobs."),
+    Count.FAILURES: ("entrepot_upstream_failures", "Answers that did not come, or by 5xx."),
+    Count.SAVED_PULLS: ("entrepot_upstream_saved_pulls", "Manifests that were answered from what is stored."),
+    Count.SAVED_BYTES: ("entrepot_upstream_saved_bytes", "Bytes of blobs that were answered from what is stored."),
+    Count.STALE: ("entrepot_upstream_stale", "Manifests that were answered although the upstream could not be asked."),
+}
+
+
+class _Upstreams(Collector):
+    def __init__(self, states: list[State]) -> None:
+        self._states = states
+
+    def collect(self) -> Iterator[Metric]:
+        for what, (name, text) in _COUNTED.items():
+            family = CounterMetricFamily(name, text, labels=("upstream",))
+            for state in self._states:
+                family.add_metric((state.alias,), state.counts[what])
+            yield family
+        limit = GaugeMetricFamily("entrepot_upstream_limit", "Pulls that an upstream allows.", labels=("upstream",))
+        left = GaugeMetricFamily(
+            "entrepot_upstream_remaining", "Pulls that an upstream has left.", labels=("upstream",)
+        )
+        for state in self._states:
+            if state.limit is not None and state.remaining is not None:
+                limit.add_metric((state.alias,), state.limit)
+                left.add_metric((state.alias,), state.remaining)
+        yield limit
+        yield left
 
 
 class _Sums(Collector):

@@ -37,6 +37,11 @@ TABLE: Mapping[type[Exception], Problem] = {
     access.TokenInvalid: Problem(401, "unauthorized"),
     registry.Denied: Problem(403, "denied"),
     registry.Unauthorized: Problem(404, "not_found"),
+    registry.NameUnknown: Problem(404, "not_found"),
+    registry.ManifestUnknown: Problem(404, "not_found"),
+    registry.UpstreamError: Problem(502, "upstream"),
+    registry.UpstreamSlow: Problem(504, "upstream"),
+    registry.UpstreamBusy: Problem(429, "upstream"),
     registry.StorageError: Problem(503, "unavailable"),
     registry.StorageFull: Problem(507, "storage_full"),
 }
