@@ -9,6 +9,7 @@ from entrepot.access.passwords import Passwords
 from entrepot.config import Settings
 from entrepot.database.adoption import adopt
 from entrepot.database.first_start import ADMINISTRATOR, has_administrator, make_administrator, make_library
+from entrepot.database.upstreams import hosted_under
 from entrepot.stores import database
 
 
@@ -18,6 +19,20 @@ def first_start(settings: Settings) -> None:
     CannotAdopt when something there cannot belong to anybody.
     """
     asyncio.run(_first_start(settings))
+
+
+def hosted_under_an_alias(settings: Settings) -> str | None:
+    """A hosted repository whose name now is an upstream's: no name is looked up in two places."""
+
+    async def find() -> str | None:
+        engine = database(settings)
+        try:
+            found = [await hosted_under(engine, each.upstream.alias) for each in settings.upstreams]
+            return next((name for name in found if name is not None), None)
+        finally:
+            await engine.close()
+
+    return asyncio.run(find())
 
 
 async def _first_start(settings: Settings) -> None:

@@ -149,6 +149,8 @@ def _apart(settings: Settings) -> None:
         status = 1
         try:
             migrate(settings)
+            if settings.upstreams:
+                _check_aliases(settings)
             if not settings.open:
                 _first_start(settings)
             status = 0
@@ -165,6 +167,18 @@ def _apart(settings: Settings) -> None:
     _, status = os.waitpid(child, 0)
     if status:
         raise NotReady("stopped, as the database is not ready")
+
+
+def _check_aliases(settings: Settings) -> None:
+    from entrepot.first_start import hosted_under_an_alias
+
+    name = hosted_under_an_alias(settings)
+    if name is not None:
+        alias = name.partition("/")[0]
+        raise NotReady(
+            f"the repository {name} is hosted here, and {alias} is an upstream now, whose repositories are read from"
+            " there: start without that upstream, copy the repository to another name, and delete it"
+        )
 
 
 def _first_start(settings: Settings) -> None:

@@ -141,7 +141,8 @@ def test_a_cache_with_a_login_reads_private_repositories_for_those_with_accounts
     password = directory / "password"
     password.write_text(limited.personal_token(alice).secret + "\n")
     upstream = {"url": limited.registry.url, "username": alice.name, "password_file": str(password)}
-    cache = start_hub(machine, "private-cache", settings={"ENTREPOT_UPSTREAMS": json.dumps({"hub": upstream})})
-    image = f"{cache.address}/hub/{alice.name}/secret:v1"
+    upstreams = json.dumps({"private.example": upstream})
+    cache = start_hub(machine, "private-cache", settings={"ENTREPOT_UPSTREAMS": upstreams})
+    image = f"{cache.address}/private.example/{alice.name}/secret:v1"
     assert "UNAUTHORIZED" in machine.run("crane", "manifest", image, status=None)
     assert machine.run("crane", "digest", image, environment=_as_admin(machine, cache)).strip() == digest

@@ -2,7 +2,8 @@
 
 `+` it is done; `-` 401; `!` 403 with a reason; `?` 404, as of what is not there. Changing or deleting one's own account
 is asked for with a wrong password, which is 401. The organization and its repositories are private; `reader`, `writer`
-and `admin` are members by what they are called. `reads` and `token` are personal access tokens of the owner, for
+and `admin` are members by what they are called. There is no upstream
+`up` to look at. `reads` and `token` are personal access tokens of the owner, for
 reading and for everything. Whoever has no valid credential is answered 401 everywhere.
 """
 
@@ -83,6 +84,8 @@ POST   /repositories/{name}/-/transfer                            ? ? ! ! ! + + 
 GET    /repositories/{name}                                       ? ? + + + + + + + +
 PATCH  /repositories/{name}                                       ? ? ! + + + + + ! +
 DELETE /repositories/{name}                                       ? ? ! ! + + + ! ! +
+GET    /upstreams                                                 ! + + + + + + + + +
+POST   /upstreams/{alias}/refresh                                 ! ! ! ! ! ! ? ! ! !
 GET    /limits                                                    + + + + + + + + + +
 GET    /namespaces/{namespace}/storage                            ? ? ? ? ? + + ? ? +
 GET    /usage                                                     ! + + + + + + + + +

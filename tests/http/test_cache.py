@@ -5,6 +5,8 @@ The upstream is a registry of ours; its access log says what it was asked for.
 
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +59,10 @@ class Scene:
 def a_scene(directory: Path, **settings: str) -> Iterator[Scene]:
     """An upstream, open to all, and a cache in front of it."""
     with serving(directory / "upstream", workers="1") as upstream:
-        configured = {"up": {"url": upstream.url}, "slow": {"url": upstream.url, "fresh": {"v*": "pinned", "*": "1h"}}}
+        configured = {
+            "up.example": {"url": upstream.url},
+            "slow.example": {"url": upstream.url, "fresh": {"v*": "pinned", "*": "1h"}},
+        }
         with serving(directory / "cache", accounts=False, upstreams=json.dumps(configured), **settings) as cache:
             yield Scene(cache, upstream)
 
@@ -65,7 +70,7 @@ def a_scene(directory: Path, **settings: str) -> Iterator[Scene]:
 @pytest.fixture(scope="module")
 def small_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """On SQLite and files."""
-    with a_scene(tmp_path_factory.mktemp("cache"), mirror__upstream="up", mirror__listen="127.0.0.1:0") as made:
+    with a_scene(tmp_path_factory.mktemp("cache"), mirror__upstream="up.example", mirror__listen="127.0.0.1:0") as made:
         yield made
 
 
@@ -87,10 +92,10 @@ def test_an_image_is_pulled_byte_for_byte_and_then_answered_from_here(scene: Sce
     layer = os.urandom(300_000)
     manifest = scene.push(name, "v1", layer)
     for _ in range(2):
-        answer = scene.cache.get(f"/v2/up/{name}/manifests/v1")
+        answer = scene.cache.get(f"/v2/up.example/{name}/manifests/v1")
         assert (answer.status, answer.body) == (200, manifest)
-        assert scene.cache.get(f"/v2/up/{name}/blobs/{digest_of(layer)}").body == layer
-        assert scene.cache.head(f"/v2/up/{name}/blobs/{digest_of(layer)}")["content-length"] == str(len(layer))
+        assert scene.cache.get(f"/v2/up.example/{name}/blobs/{digest_of(layer)}").body == layer
+        assert scene.cache.head(f"/v2/up.example/{name}/blobs/{digest_of(layer)}")["content-length"] == str(len(layer))
     asked = scene.asked()
     assert asked["GET", f"/v2/{name}/manifests/{digest_of(manifest)}"] == 1
     assert asked["GET", f"/v2/{name}/blobs/{digest_of(layer)}"] == 1
@@ -103,7 +108,7 @@ def test_many_who_ask_at_once_cause_one_fetch_of_each_digest(scene: Scene, name:
 
     def pull(_: int) -> list[bytes]:
         targets = [f"manifests/{digest_of(manifest)}", *(f"blobs/{digest_of(layer)}" for layer in layers)]
-        return [scene.cache.get(f"/v2/up/{name}/{target}").body for target in targets]
+        return [scene.cache.get(f"/v2/up.example/{name}/{target}").body for target in targets]
 
     with ThreadPoolExecutor(MANY) as clients:
         pulled = list(clients.map(pull, range(MANY)))
@@ -115,19 +120,19 @@ def test_many_who_ask_at_once_cause_one_fetch_of_each_digest(scene: Scene, name:
 
 def test_a_tag_that_moves_upstream_moves_here(scene: Scene, name: str) -> None:
     first = scene.push(name, "latest", os.urandom(100))
-    assert scene.cache.get(f"/v2/up/{name}/manifests/latest").body == first
+    assert scene.cache.get(f"/v2/up.example/{name}/manifests/latest").body == first
     second = scene.push(name, "latest", os.urandom(100))
-    assert scene.cache.get(f"/v2/up/{name}/manifests/latest").body == second
-    assert scene.cache.get(f"/v2/up/{name}/manifests/{digest_of(first)}").body == first
+    assert scene.cache.get(f"/v2/up.example/{name}/manifests/latest").body == second
+    assert scene.cache.get(f"/v2/up.example/{name}/manifests/{digest_of(first)}").body == first
 
 
 def test_within_its_freshness_a_tag_is_answered_without_a_look(scene: Scene, name: str) -> None:
     for tag in ("v1", "latest"):
         first = scene.push(name, tag, os.urandom(100))
-        assert scene.cache.get(f"/v2/slow/{name}/manifests/{tag}").body == first
+        assert scene.cache.get(f"/v2/slow.example/{name}/manifests/{tag}").body == first
         scene.push(name, tag, os.urandom(100))
         before = scene.asked()
-        assert scene.cache.get(f"/v2/slow/{name}/manifests/{tag}").body == first
+        assert scene.cache.get(f"/v2/slow.example/{name}/manifests/{tag}").body == first
         assert scene.asked() == before
 
 
@@ -138,16 +143,16 @@ def test_an_index_is_kept_whole_and_its_children_come_when_they_are_asked_for(sc
         OCI_INDEX,
     )
     assert scene.upstream.put_manifest(name, "all", index, OCI_INDEX).status == 201
-    assert scene.cache.get(f"/v2/up/{name}/manifests/all").body == index
+    assert scene.cache.get(f"/v2/up.example/{name}/manifests/all").body == index
     assert scene.asked()["GET", f"/v2/{name}/manifests/{digest_of(children[1])}"] == 0
-    assert scene.cache.get(f"/v2/up/{name}/manifests/{digest_of(children[1])}").body == children[1]
+    assert scene.cache.get(f"/v2/up.example/{name}/manifests/{digest_of(children[1])}").body == children[1]
 
 
 def test_by_ns_the_same_stored_repository_is_read(scene: Scene, name: str) -> None:
     manifest = scene.push(name, "v1", os.urandom(100))
-    by_ns = scene.cache.get(f"/v2/{name}/manifests/v1?ns=up")
-    assert (by_ns.body, by_ns["oci-namespace"]) == (manifest, "up")
-    assert scene.cache.get(f"/v2/up/{name}/manifests/v1").body == manifest
+    by_ns = scene.cache.get(f"/v2/{name}/manifests/v1?ns=up.example")
+    assert (by_ns.body, by_ns["oci-namespace"]) == (manifest, "up.example")
+    assert scene.cache.get(f"/v2/up.example/{name}/manifests/v1").body == manifest
     assert scene.asked()["GET", f"/v2/{name}/manifests/{digest_of(manifest)}"] == 1
     unknown = scene.cache.get(f"/v2/{name}/manifests/v1?ns=elsewhere.example")
     assert (unknown.status, unknown.code) == (404, "NAME_UNKNOWN")
@@ -155,7 +160,7 @@ def test_by_ns_the_same_stored_repository_is_read(scene: Scene, name: str) -> No
 
 def test_nothing_is_pushed_to_an_upstream_and_a_delete_evicts(scene: Scene, name: str) -> None:
     manifest = scene.push(name, "v1", os.urandom(100))
-    place = f"/v2/up/{name}"
+    place = f"/v2/up.example/{name}"
     assert scene.cache.get(f"{place}/manifests/v1").status == 200
     refused = [
         scene.cache.request("POST", f"{place}/blobs/uploads/", body=b""),
@@ -172,24 +177,27 @@ def test_that_a_blob_is_here_for_one_repository_opens_it_in_no_other(scene: Scen
     layer = os.urandom(1000)
     scene.push(name, "v1", layer)
     scene.push(f"{name}/other", "v1", b"something else")
-    assert scene.cache.get(f"/v2/up/{name}/blobs/{digest_of(layer)}").body == layer
-    assert scene.cache.get(f"/v2/up/{name}/other/blobs/{digest_of(layer)}").status == 404
-    assert scene.cache.get(f"/v2/up/{name}/nowhere/blobs/{digest_of(layer)}").status == 404
+    assert scene.cache.get(f"/v2/up.example/{name}/blobs/{digest_of(layer)}").body == layer
+    assert scene.cache.get(f"/v2/up.example/{name}/other/blobs/{digest_of(layer)}").status == 404
+    assert scene.cache.get(f"/v2/up.example/{name}/nowhere/blobs/{digest_of(layer)}").status == 404
 
 
 def test_lists_of_tags_and_referrers_are_the_upstreams(scene: Scene, name: str) -> None:
     manifest = scene.push(name, "v1", os.urandom(100))
     scene.push(name, "v2", os.urandom(100))
-    assert scene.cache.get(f"/v2/up/{name}/tags/list").json() == {"name": f"up/{name}", "tags": ["v1", "v2"]}
+    assert scene.cache.get(f"/v2/up.example/{name}/tags/list").json() == {
+        "name": f"up.example/{name}",
+        "tags": ["v1", "v2"],
+    }
     subject = {
         "mediaType": OCI_MANIFEST,
         "digest": digest_of(manifest),
         "size": len(manifest),
     }
     signature = scene.upstream.push_artifact(name, subject=subject)
-    referrers = scene.cache.get(f"/v2/up/{name}/referrers/{digest_of(manifest)}")
+    referrers = scene.cache.get(f"/v2/up.example/{name}/referrers/{digest_of(manifest)}")
     assert [each["digest"] for each in referrers.json()["manifests"]] == [signature["digest"]]
-    assert scene.cache.get(f"/v2/up/{name}/manifests/{signature['digest']}").status == 200
+    assert scene.cache.get(f"/v2/up.example/{name}/manifests/{signature['digest']}").status == 200
 
 
 def test_a_mirror_reads_one_upstream_and_nothing_else(small_scene: Scene, name: str) -> None:
@@ -206,3 +214,13 @@ def test_a_mirror_reads_one_upstream_and_nothing_else(small_scene: Scene, name: 
     assert mirror.delete(f"/v2/{name}/manifests/v1").status == 405
     assert "c29tZWJvZHk6c2VjcmV0" not in small_scene.cache.log_file.read_text()
     assert mirror.get(f"/v2/{name}/tags/list").json()["tags"] == ["v1"]
+
+
+def test_a_name_that_is_hosted_already_does_not_become_an_upstreams(tmp_path: Path, name: str) -> None:
+    with serving(tmp_path) as server:
+        server.push_image(f"docker.io/{name}", "v1")
+    command = [sys.executable, "-m", "entrepot", "serve", "--open", "--listen", "127.0.0.1:0"]
+    environment = {**os.environ, "ENTREPOT_UPSTREAMS": '{"docker.io": {}}', "ENTREPOT_DATA_DIR": str(tmp_path / "data")}
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 1
+    assert f"the repository docker.io/{name} is hosted here" in refused.stderr

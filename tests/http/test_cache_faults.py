@@ -54,11 +54,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
         at = {"url": upstream.url}
         configured = {
             **{
-                f"up{number}": {**at, "username": USER, "password": PASSWORD, "read": "everyone"}
+                f"up{number}.example": {**at, "username": USER, "password": PASSWORD, "read": "everyone"}
                 for number in range(60)
             },
-            "strict": {"url": upstream.url, "stale_if_denied": "0"},
-            "late": {"url": upstream.url, "delay": "3d"},
+            "strict.example": {"url": upstream.url, "stale_if_denied": "0"},
+            "late.example": {"url": upstream.url, "delay": "3d"},
         }
         directory = tmp_path_factory.mktemp("faults")
         with serving(directory, accounts=False, upstreams=json.dumps(configured), workers="1") as cache:
@@ -69,7 +69,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
 def scene(running: tuple[Server, Script], name: str) -> Iterator[Scene]:
     cache, script = running
     vars(script).update(vars(Script()))
-    yield Scene(cache, script, name, f"up{next(_NUMBERS)}")
+    yield Scene(cache, script, name, f"up{next(_NUMBERS)}.example")
     script.resume.set()
 
 
@@ -116,7 +116,7 @@ def test_an_upstream_that_is_silent_is_504_in_the_end(scene: Scene) -> None:
 
 def test_a_refusal_is_followed_at_once_where_it_is_configured_so(scene: Scene) -> None:
     scene.script.push("v1", os.urandom(100))
-    target = f"/v2/strict/{scene.name}/manifests/v1"
+    target = f"/v2/strict.example/{scene.name}/manifests/v1"
     assert scene.cache.get(target).status == 200
     scene.script.manifests.clear()
     assert scene.cache.get(target).status == 404
@@ -231,19 +231,19 @@ def test_one_who_has_had_enough_is_left_alone_and_nothing_that_is_stored_is_refu
 
 def test_a_tags_new_digest_waits_for_the_delay_and_the_old_one_is_answered(scene: Scene) -> None:
     manifest = scene.script.push("v1", os.urandom(100))
-    refused = scene.cache.get(f"/v2/late/{scene.name}/manifests/v1")
+    refused = scene.cache.get(f"/v2/late.example/{scene.name}/manifests/v1")
     assert (refused.status, refused.code) == (403, "DENIED")
     assert digest_of(manifest).encode() in refused.body
-    assert scene.cache.get(f"/v2/late/{scene.name}/manifests/{digest_of(manifest)}").body == manifest
+    assert scene.cache.get(f"/v2/late.example/{scene.name}/manifests/{digest_of(manifest)}").body == manifest
 
 
 def test_a_cache_starts_without_its_upstream_and_answers_what_it_has(tmp_path: Path) -> None:
     with scripted_upstream() as upstream:
-        configured = json.dumps({"up": {"url": upstream.url}})
+        configured = json.dumps({"up.example": {"url": upstream.url}})
         manifest = upstream.script.push("v1", os.urandom(100))
         with serving(tmp_path, accounts=False, upstreams=configured) as cache:
-            assert cache.get("/v2/up/library/app/manifests/v1").body == manifest
+            assert cache.get("/v2/up.example/library/app/manifests/v1").body == manifest
     with serving(tmp_path, accounts=False, upstreams=configured) as cache:
-        answer = cache.get("/v2/up/library/app/manifests/v1")
+        answer = cache.get("/v2/up.example/library/app/manifests/v1")
         assert (answer.body, answer.status) == (manifest, 200)
         assert "cannot be reached" in answer["warning"]

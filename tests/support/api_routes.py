@@ -265,6 +265,8 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("GET", _R): _in_repository(""),
     ("PATCH", _R): _in_repository("", {"description": "Something"}),
     ("DELETE", _R): _in_repository(""),
+    ("GET", "/upstreams"): _at("/upstreams"),
+    ("POST", "/upstreams/{alias}/refresh"): _at("/upstreams/up/refresh", {"repository": "a/b", "tag": "v1"}),
     ("GET", "/limits"): _at("/limits"),
     ("GET", f"{_N}/storage"): _at(f"{_N}/storage"),
     ("GET", "/usage"): _at("/usage"),

@@ -174,6 +174,7 @@ def test_every_key_can_be_written_in_the_file(write_file: WriteFile) -> None:
         ("{docker.io: {}, index.docker.io: {}}", "docker.io stands twice"),
         ("{ghcr.io: {username: bot}}", "ghcr.io: username needs password"),
         ("{library: {}}", "'library' cannot be an alias"),
+        ("{team: {url: https://registry.example}}", "'team' cannot be an alias"),
         ("[docker.io]", "upstreams: not a group"),
     ],
 )
@@ -190,6 +191,11 @@ def test_what_makes_registry_2_a_mirror_makes_the_whole_server_one() -> None:
     (upstream,) = settings.upstreams
     assert (upstream.upstream.alias, upstream.upstream.url) == ("docker.io", "https://registry-1.docker.io")
     assert (settings.mirror.upstream, settings.mirror.everywhere, settings.open) == ("docker.io", True, True)
+
+
+def test_a_mirror_of_a_container_beside_it_has_an_alias_too() -> None:
+    (upstream,) = load(None, {"REGISTRY_PROXY_REMOTEURL": "http://registry:5000"}, {}).settings.upstreams
+    assert (upstream.upstream.alias, upstream.upstream.url) == ("registry.mirror", "http://registry:5000")
 
 
 def test_a_mirror_shows_nothing_that_needs_a_password() -> None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from entrepot.cli.main import cli
 
-UPSTREAMS = '{"docker.io": {}, "ghcr.io": {}, "local_5000": {"url": "http://127.0.0.1:5000"}}'
+UPSTREAMS = '{"docker.io": {}, "ghcr.io": {}, "10.0.0.1_5000": {}}'
 MIRROR = {"ENTREPOT_UPSTREAMS": UPSTREAMS, "ENTREPOT_MIRROR__LISTEN": "127.0.0.1:5001"}
 
 
@@ -34,7 +34,7 @@ def test_containerd_has_one_file_for_all_upstreams() -> None:
 
 def test_podman_and_buildkit_have_a_mirror_for_each_upstream_by_its_path() -> None:
     podman = tomllib.loads(printed("podman", ENTREPOT_HTTP__PUBLIC_URL="https://hub.internal").stdout)
-    assert [each["location"] for each in podman["registry"]] == ["docker.io", "ghcr.io", "local:5000"]
+    assert [each["location"] for each in podman["registry"]] == ["docker.io", "ghcr.io", "10.0.0.1:5000"]
     mirrors = [each["mirror"][0] for each in podman["registry"]]
     assert mirrors[0] == {"location": "hub.internal/docker.io", "insecure": False}
     buildkit = tomllib.loads(printed("buildkit").stdout)["registry"]
@@ -45,7 +45,7 @@ def test_podman_and_buildkit_have_a_mirror_for_each_upstream_by_its_path() -> No
 def test_k3s_has_an_endpoint_for_each_upstream() -> None:
     document = yaml.safe_load(printed("k3s").stdout)
     assert document["mirrors"]["docker.io"] == {"endpoint": ["http://127.0.0.1:5000"]}
-    assert set(document["mirrors"]) == {"docker.io", "ghcr.io", "local:5000"}
+    assert set(document["mirrors"]) == {"docker.io", "ghcr.io", "10.0.0.1:5000"}
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,8 @@ def _from_proxy_variables(environment: Mapping[str, str], warnings: list[str]) -
     if environment.get("REGISTRY_PROXY_TTL"):
         warnings.append("REGISTRY_PROXY_TTL has no effect: what is stored is kept, and tags are looked at each time")
     alias = canonical_alias(urlsplit(url).netloc)
+    if "." not in alias:  # as in a network of containers; here nobody sees what it is called
+        alias = f"{urlsplit(url).hostname}.mirror"
     origin = "environment REGISTRY_PROXY_REMOTEURL"
     yield "upstreams", _Given(json.dumps({alias: keys}), origin)
     yield "mirror.upstream", _Given(alias, origin)

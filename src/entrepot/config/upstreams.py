@@ -124,7 +124,7 @@ def read_upstreams(text: str) -> tuple[ConfiguredUpstream, ...]:
 def _upstream(alias: str, keys: Any) -> ConfiguredUpstream:
     name = canonical_alias(alias)
     if not ALIAS.fullmatch(name) or name in RESERVED:
-        raise ValueError(f"{alias!r} cannot be an alias: take a host, or lower-case letters and digits")
+        raise ValueError(f"{alias!r} cannot be an alias: take a host, with a dot in it, in lower case")
     if not isinstance(keys, dict):
         keys = {} if keys in (None, "", "null") else {"": keys}
     of_upstream: dict[str, Any] = {"url": URLS.get(name, f"https://{alias}")}

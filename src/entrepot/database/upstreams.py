@@ -37,6 +37,11 @@ _SIGHTED = (
     " FROM repositories r WHERE r.name = :name ON CONFLICT (repository_id, tag, digest) DO UPDATE SET"
     " first_at = upstream_sightings.first_at RETURNING first_at"
 )
+# What begins with `alias/` lies between `alias/` and `alias0` in byte order, as 0 follows the slash.
+_HOSTED_UNDER = (
+    "SELECT name FROM repositories WHERE upstream IS NULL AND deleted_at IS NULL AND name >= :first AND name < :end"
+    " ORDER BY name LIMIT 1"
+)
 _NOW = "SELECT now_us()"
 _HOUR = 3_600_000_000  # microseconds: last use is kept to the hour, so that pulls seldom write
 _USED = (
@@ -60,6 +65,12 @@ _UNHELD = (
 )
 _TRASH = "INSERT INTO trash (store, key) VALUES (:store, :key) ON CONFLICT (store, key) DO NOTHING"
 _NOBODY = Caller()
+
+
+async def hosted_under(engine: Engine, alias: str) -> str | None:
+    """A hosted repository under this alias, from before it was one; None when there is none."""
+    rows = await engine.read(_HOSTED_UNDER, first=f"{alias}/", end=f"{alias}0")
+    return str(rows[0][0]) if rows else None
 
 
 class DatabaseUpstreams:

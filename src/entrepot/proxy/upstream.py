@@ -22,8 +22,9 @@ TOKEN_HOSTS = {
 }
 """Hosts that belong to a known registry and may be given its password (protocol.md §4.5)."""
 
-ALIAS = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*(?:_[0-9]{1,5})?")
-"""An alias is the first component of a repository's name. A port is written behind `_`, as `:` cannot stand there."""
+ALIAS = re.compile(r"(?=[^.]*\.)[a-z0-9]+(?:[.-][a-z0-9]+)*(?:_[0-9]{1,5})?")
+"""An alias is the first component of a repository's name. It has a dot, which no account's name has. A port is written
+behind `_`, as `:` cannot stand there."""
 
 
 class Freshness(NamedTuple):

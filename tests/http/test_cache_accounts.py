@@ -1,0 +1,131 @@
+"""The cache of a registry with accounts: who may read through it, what is shown of it, and its API."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.http.conftest import BOTH, large
+from tests.support.hub_world import Person, World, serving_world
+from tests.support.scripted_upstream import Script, scripted_upstream
+from tests.support.serving import digest_of
+from tests.support.wire import Answer
+
+
+@dataclass
+class Scene:
+    """A registry with accounts and one upstream twice: `open.example` for everyone, `inner.example` for accounts."""
+
+    world: World
+    script: Script
+
+    def api(self, who: Person, method: str, path: str, **body: str) -> Answer:
+        """A request to the API."""
+        headers = {**who.basic, **({"Content-Type": "application/json"} if body else {})}
+        content = json.dumps(body).encode() if body else None
+        return self.world.server.request(method, f"/api/v1{path}", headers, content)
+
+
+def _configured(url: str) -> str:
+    return json.dumps({"open.example": {"url": url}, "inner.example": {"url": url, "read": "accounts", "fresh": "1h"}})
+
+
+@pytest.fixture(scope="module")
+def small_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """On SQLite and files."""
+    with (
+        scripted_upstream() as upstream,
+        serving_world(tmp_path_factory.mktemp("world"), upstreams=_configured(upstream.url)) as world,
+    ):
+        yield Scene(world, upstream.script)
+
+
+@pytest.fixture(scope="module")
+def large_scene(tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: str) -> Iterator[Scene]:
+    """On PostgreSQL and object storage."""
+    with (
+        scripted_upstream() as upstream,
+        large(postgres_server, s3_server) as where,
+        serving_world(tmp_path_factory.mktemp("world"), upstreams=_configured(upstream.url), **where) as world,
+    ):
+        yield Scene(world, upstream.script)
+
+
+@pytest.fixture(params=BOTH)
+def scene(request: pytest.FixtureRequest) -> Scene:
+    made: Scene = request.getfixturevalue("small_scene" if request.param == "sqlite and files" else "large_scene")
+    return made
+
+
+def test_an_upstream_for_everyone_is_read_by_an_anonymous_token_and_one_for_accounts_is_not(
+    scene: Scene, name: str
+) -> None:
+    manifest = scene.script.push("v1", os.urandom(100))
+    world, alice = scene.world, scene.world.person()
+    for repository, who, status in (
+        (f"open.example/{name}", None, 200),
+        (f"open.example/{name}", alice, 200),
+        (f"inner.example/{name}", None, 401),
+        (f"inner.example/{name}", alice, 200),
+    ):
+        for _ in range(2):
+            answer = world.by_token(who, repository).get(f"/v2/{repository}/manifests/v1")
+            assert answer.status == status
+            assert answer.status != 200 or answer.body == manifest
+    assert world.by_basic(alice).get(f"/v2/inner.example/{name}/manifests/v1").body == manifest
+    assert world.visitor({}).get(f"/v2/open.example/{name}/manifests/v1").status == 401, (
+        "with a challenge, as everywhere"
+    )
+
+
+def test_that_somebody_has_fetched_it_opens_it_to_nobody_else(scene: Scene, name: str) -> None:
+    layer = os.urandom(1000)
+    scene.script.push("v1", layer)
+    alice = scene.world.by_basic(scene.world.person())
+    assert alice.get(f"/v2/inner.example/{name}/manifests/v1").status == 200
+    assert alice.get(f"/v2/inner.example/{name}/blobs/{digest_of(layer)}").body == layer
+    nobody = scene.world.by_token(None, f"inner.example/{name}")
+    assert nobody.get(f"/v2/inner.example/{name}/manifests/v1").status == 401
+    assert nobody.get(f"/v2/inner.example/{name}/blobs/{digest_of(layer)}").status == 401
+
+
+def test_what_is_read_through_is_listed_to_administrators_alone(scene: Scene, name: str) -> None:
+    scene.script.push("v1", os.urandom(100))
+    alice = scene.world.person()
+    assert scene.world.by_basic(alice).get(f"/v2/open.example/{name}/manifests/v1").status == 200
+    assert f"open.example/{name}" not in scene.world.by_basic(alice).get("/v2/_catalog").json()["repositories"]
+    assert not scene.api(alice, "GET", f"/search?q={name.rpartition('/')[2]}").json()["items"]
+
+
+def test_nobody_pushes_there_and_administrators_evict(scene: Scene, name: str) -> None:
+    manifest = scene.script.push("v1", os.urandom(100))
+    target = f"/v2/open.example/{name}/manifests/{digest_of(manifest)}"
+    admin, alice = scene.world.by_basic(scene.world.administrator), scene.world.by_basic(scene.world.person())
+    assert alice.get(target).status == 200
+    for each in (admin, alice):
+        assert each.request("POST", f"/v2/open.example/{name}/blobs/uploads/", body=b"").status == 405
+    assert alice.delete(target).status == 401
+    assert admin.delete(target).status == 202
+
+
+def test_the_api_shows_budgets_and_looks_at_a_tag_now(scene: Scene, name: str) -> None:
+    first = scene.script.push("v1", os.urandom(100))
+    scene.script.headers = {"ratelimit-limit": "200;w=21600", "ratelimit-remaining": "37;w=21600"}
+    alice = scene.world.person()
+    reader = scene.world.by_basic(alice)
+    assert reader.get(f"/v2/inner.example/{name}/manifests/v1").body == first
+    shown = {each["alias"]: each for each in scene.api(alice, "GET", "/upstreams").json()["items"]}
+    assert shown["inner.example"]["budget"] == "37 of 200 pulls left"
+    assert shown["inner.example"]["pulls"] >= 1
+    assert b'entrepot_upstream_remaining{upstream="inner.example"} 37.0' in scene.world.server.get("/metrics").body
+    scene.script.headers = {}
+    second = scene.script.push("v1", os.urandom(100))
+    assert reader.get(f"/v2/inner.example/{name}/manifests/v1").body == first, "it is fresh for an hour"
+    wanted = {"repository": name, "tag": "v1"}
+    assert scene.api(alice, "POST", "/upstreams/inner.example/refresh", **wanted).status == 403
+    answer = scene.api(scene.world.administrator, "POST", "/upstreams/inner.example/refresh", **wanted)
+    assert answer.json() == {"digest": digest_of(second), "stale": False}
+    assert reader.get(f"/v2/inner.example/{name}/manifests/v1").body == second
+    assert scene.api(scene.world.administrator, "POST", "/upstreams/nowhere/refresh", **wanted).status == 404
