@@ -101,7 +101,7 @@ def test_what_is_stored_is_answered_whatever_the_upstream_does(scene: Scene, pha
 )
 def test_what_is_not_stored_has_the_upstreams_answer(scene: Scene, fault: int | str, status: int, code: str) -> None:
     scene.script.push("v1", os.urandom(100))
-    scene.script.faults = {"head": fault}
+    scene.script.faults = {"head": fault, "manifest": fault}
     answer = scene.get("manifests/v1")
     assert (answer.status, answer.code) == (status, code)
     assert scene.alias.encode() in answer.body, "it says which upstream said what"
@@ -110,7 +110,7 @@ def test_what_is_not_stored_has_the_upstreams_answer(scene: Scene, fault: int | 
 
 def test_an_upstream_that_is_silent_is_504_in_the_end(scene: Scene) -> None:
     scene.script.push("v1", os.urandom(100))
-    scene.script.faults = {"head": "silent"}
+    scene.script.faults = {"head": "silent", "manifest": "silent"}
     assert scene.get("manifests/v1").status == 504
 
 

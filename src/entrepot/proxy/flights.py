@@ -21,6 +21,7 @@ from entrepot.registry.errors import RegistryError, StorageError, UpstreamError
 HELD_BACK = 64 * 1024  # bytes that are sent only after the digest is verified
 _READ = 256 * 1024
 _LOOK = 0.01  # seconds between two looks at a spool that another process writes
+_MOMENT = 0.02  # seconds that readers wait for more than a little
 _ATTEMPTS = 3  # times that a broken download is gone on with
 _AGAIN = 0.2  # seconds before that
 _log = structlog.get_logger()
@@ -56,6 +57,8 @@ class Flight:
         self._over = False
         self._error: RegistryError | None = None
         self._changed = asyncio.Event()
+        self._told = 0  # bytes that were there when readers were woken
+        self._telling: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Lead, or watch another leader until there is none; ends when the blob is stored, or nobody can get it."""
@@ -194,7 +197,7 @@ class Flight:
                 self._spool.append(self._there, fresh)
                 running.update(fresh)
                 self._there += len(fresh)
-                self._tell()
+                self._tell_soon()
         if 0 <= self._there < self.size:
             raise RemoteUnreachable(f"the upstream broke off after {self._there} of {self.size} bytes")
 
@@ -210,8 +213,20 @@ class Flight:
         self._spool.remove()
 
     def _tell(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        self._told = self._there
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def _tell_soon(self) -> None:
+        """Wake the readers when a good piece is there, or a moment has passed: fifty of them for each packet cost more
+        than the link gives."""
+        if not self._told or self._there - self._told >= _READ:
+            self._tell()
+        elif self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(_MOMENT, self._tell)
 
 
 class Flights:
