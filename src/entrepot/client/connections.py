@@ -9,6 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterable
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ class _Guarded(httpcore2.AsyncNetworkBackend):
         return addresses
 
 
+@cache
 def tls_context(authority: Path | None, certificate: Path | None, key: Path | None, *, verify: bool) -> ssl.SSLContext:
     """TLS as a client: the system's authorities and `authority`; `certificate` and `key` to show who we are."""
     context = ssl.create_default_context()
@@ -93,8 +95,11 @@ def tls_context(authority: Path | None, certificate: Path | None, key: Path | No
     return context
 
 
-def open_pool(url: str, trusted: Iterable[str], context: ssl.SSLContext) -> httpcore2.AsyncConnectionPool:
-    """The connections to the registry at `url`; through a proxy where the environment names one (HTTPS_PROXY...)."""
+def open_pool(url: str, trusted: Iterable[str], context: ssl.SSLContext | None) -> httpcore2.AsyncConnectionPool:
+    """The connections to the registry at `url`, which needs no `context` when it speaks no TLS.
+
+    Through a proxy where the environment names one (HTTPS_PROXY...).
+    """
     host = (urlsplit(url).hostname or "").lower()
     limits: dict[str, Any] = {
         "max_connections": _MOST,

@@ -97,7 +97,9 @@ class Remote:
     def __init__(self, where: Where, heard: Heard = lambda status, headers: None) -> None:
         self._where = where
         self._heard = heard
-        context = tls_context(where.authority, where.certificate, where.key, verify=where.verify)
+        context = None
+        if where.url.startswith("https:"):
+            context = tls_context(where.authority, where.certificate, where.key, verify=where.verify)
         self._pool = open_pool(where.url, where.token_hosts, context)
         self._tokens = RemoteTokens(where.url, where.token_hosts, self._ask_for_token)
         self._challenge: Challenge | None = None
