@@ -32,6 +32,7 @@ class Script:
     blobs_at: str = ""  # the origin that blobs are redirected to
     ranges: bool = True
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    ranges_asked: list[str] = field(default_factory=list)
     authorizations: list[tuple[str, str]] = field(default_factory=list)  # (path, header) in order
     resume: threading.Event = field(default_factory=threading.Event)
     held: int | None = None  # after so many bytes of a blob, wait for `resume`
@@ -120,6 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         status, start = 200, 0
         wanted = self.headers.get("Range", "")
         if wanted and self.of.ranges:
+            self.of.ranges_asked.append(wanted)
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
             status, headers["Content-Range"] = 206, f"bytes {start}-{len(found) - 1}/{len(found)}"
         if fault == "wrong":

@@ -172,9 +172,11 @@ class Flight:
     async def _hash_of_what_is_there(self) -> Hash:
         """What a leader before us has left is gone on with, after it was read once."""
         running = hasher(self.digest.algorithm)
-        while chunk := await asyncio.to_thread(self._spool.read, self._there, 1024 * 1024):
+        position = 0
+        while chunk := await asyncio.to_thread(self._spool.read, position, 1024 * 1024):
             await asyncio.to_thread(running.update, chunk)
-            self._there += len(chunk)
+            position += len(chunk)
+        self._there = position
         return running
 
     async def _receive(self, running: Hash) -> None:
