@@ -229,3 +229,21 @@ def test_a_name_that_is_hosted_already_does_not_become_an_upstreams(tmp_path: Pa
     refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode == 1
     assert f"the repository docker.io/{name} is hosted here" in refused.stderr
+
+
+def test_warming_has_the_cache_read_what_is_named(small_scene: Scene, name: str, tmp_path: Path) -> None:
+    layer = os.urandom(100_000)
+    manifest = small_scene.push(name, "v1", layer)
+    (tmp_path / "images").write_text(f"# what the cluster runs\nup.example/{name}:v1\n")
+    command = [sys.executable, "-m", "entrepot", "mirror", "warm", "--url", small_scene.cache.url]
+    done = subprocess.run(
+        [*command, "--file", str(tmp_path / "images")], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert f"up.example/{name}:v1: " in done.stdout
+    before = small_scene.asked()
+    assert small_scene.cache.get(f"/v2/up.example/{name}/manifests/{digest_of(manifest)}").body == manifest
+    assert small_scene.cache.get(f"/v2/up.example/{name}/blobs/{digest_of(layer)}").body == layer
+    assert small_scene.asked() == before
+    absent = subprocess.run([*command, f"up.example/{name}:absent"], capture_output=True, text=True, check=False)
+    assert absent.returncode == 1
+    assert "404" in absent.stderr

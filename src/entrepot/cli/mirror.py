@@ -1,7 +1,8 @@
 """`entrepot mirror`: how engines and builders come to the upstreams that are read through this registry."""
 
+import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -46,6 +47,60 @@ def config(program: str, url: str | None, file: Path | None) -> None:
         mirrored = given or _reached(settings, settings.mirror.listen)
     aliases = [each.upstream.alias for each in settings.upstreams]
     click.echo(FILES[program](registry, mirrored, aliases), nl=False)
+
+
+@mirror.command()
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.option("--file", "listed", type=click.File(), help="A list of images, one a line; `#` begins a comment.")
+@click.option("--platform", metavar="OS/ARCH", help="Of a multi-platform image only this one. [default: all]")
+@click.option("--url", default="http://127.0.0.1:5000", show_default=True, help="The server with the cache.")
+@click.option("--username", "-u", help="Log in; the password is read from standard input.")
+def warm(images: tuple[str, ...], listed: IO[str] | None, platform: str | None, url: str, username: str | None) -> None:
+    """Read images through the cache, so that it has them. From a timer, this keeps them fresh.
+
+    Exits with 1 when some could not be read.
+
+    \b
+    Examples:
+      entrepot mirror warm nginx:1.25 ghcr.io/org/app@sha256:...
+      entrepot mirror warm --file images.txt --platform linux/amd64 --url https://hub.internal
+    """
+    lines = [line.partition("#")[0].strip() for line in listed or ()]
+    wanted = [*images, *filter(None, lines)]
+    if not wanted:
+        raise Refusal("no image is named: give some, or a --file with one a line")
+    password = click.get_text_stream("stdin").readline().rstrip("\n") if username else ""
+    failed = asyncio.run(_warm(wanted, platform, url.rstrip("/"), username or "", password))
+    if failed:
+        raise SystemExit(1)
+
+
+def _tell(said: str) -> None:
+    click.echo(f"  {said}", err=True)
+
+
+async def _warm(images: list[str], platform: str | None, url: str, username: str, password: str) -> int:
+    """Read each image; returns how many could not be read."""
+    from entrepot.client import warming
+    from entrepot.client.errors import RemoteError
+    from entrepot.client.remote import Remote, Where
+    from entrepot.client.tokens import Login
+
+    login = Login(username, password) if username else None
+    remote = Remote(Where("the cache", url, lambda: login))
+    failed = 0
+    try:
+        for number, image in enumerate(images, 1):
+            click.echo(f"[{number}/{len(images)}] {image}", err=True)
+            try:
+                size = await warming.warm(remote, warming.read_image(image), platform, _tell)
+                click.echo(f"{image}: {size:,} bytes")
+            except RemoteError as error:
+                failed += 1
+                click.echo(f"entrepot: {image}: {error.message}", err=True)
+    finally:
+        await remote.close()
+    return failed
 
 
 def _reached(settings: "Settings", address: "Address") -> str:
