@@ -1,6 +1,7 @@
 """`entrepot mirror`: how engines and builders come to the upstreams that are read through this registry."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -69,7 +70,7 @@ def warm(images: tuple[str, ...], listed: IO[str] | None, platform: str | None, 
     wanted = [*images, *filter(None, lines)]
     if not wanted:
         raise Refusal("no image is named: give some, or a --file with one a line")
-    password = click.get_text_stream("stdin").readline().rstrip("\n") if username else ""
+    password = sys.stdin.readline().rstrip("\n") if username else ""
     failed = asyncio.run(_warm(wanted, platform, url.rstrip("/"), username or "", password))
     if failed:
         raise SystemExit(1)
