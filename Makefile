@@ -37,8 +37,9 @@ conformance: $(DEVELOPMENT) ## run the official OCI suite, every profile on ever
 e2e: $(DEVELOPMENT) ## drive the server with real clients: Docker, containerd, podman, skopeo, crane, oras, ...
 	$(BIN)/pytest -v tests/e2e
 
-bench: $(DEVELOPMENT) ## measure side by side with docker-registry, distribution and nginx; prints one table
+bench: $(DEVELOPMENT) ## measure side by side with docker-registry, distribution and nginx; prints two tables
 	$(BIN)/python -m bench $(BENCH)
+	$(BIN)/python -m bench.caching $(CACHING)
 
 image: $(DEVELOPMENT) ## build an image of Entrepot into dist/
 	$(BIN)/python -m deploy.image.build
