@@ -129,3 +129,5 @@ def test_the_api_shows_budgets_and_looks_at_a_tag_now(scene: Scene, name: str) -
     assert answer.json() == {"digest": digest_of(second), "stale": False}
     assert reader.get(f"/v2/inner.example/{name}/manifests/v1").body == second
     assert scene.api(scene.world.administrator, "POST", "/upstreams/nowhere/refresh", **wanted).status == 404
+    outside = {"repository": "../../secret", "tag": "v1"}
+    assert scene.api(scene.world.administrator, "POST", "/upstreams/inner.example/refresh", **outside).status == 422

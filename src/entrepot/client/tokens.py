@@ -64,6 +64,8 @@ class RemoteTokens:
             login = None  # a password goes only where it belongs: this service is asked as anybody
         service = challenge.parameters.get("service", "")
         key = (realm, service, scope, login)
+        if len(self._locks) >= 2 * _MOST:  # of scopes that gave no token; who waits for one goes on with it
+            self._locks.clear()
         async with self._locks.setdefault(scope, asyncio.Lock()):
             known = self._tokens.get(key)
             if known is not None and known.until > time.monotonic():

@@ -4,7 +4,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from entrepot.access.actor import Actor
-from entrepot.hub.errors import Forbidden, NotThere
+from entrepot.hub.errors import Forbidden, Invalid, NotThere
+from entrepot.oci.reference import InvalidName, InvalidTag, check_name, check_tag
 from entrepot.proxy.ledger import Count, Ledger, State
 from entrepot.proxy.manifests import ProxiedManifests
 from entrepot.proxy.upstream import Upstreams
@@ -65,6 +66,11 @@ def upstream_routes(upstreams: Upstreams, ledger: Ledger, manifests: ProxiedMani
         if not who.administrator:
             raise Forbidden("administrators look at tags of upstreams")
         name = f"{alias}/{wanted.repository}"
+        try:
+            check_name(name)
+            check_tag(wanted.tag)
+        except (InvalidName, InvalidTag) as error:
+            raise Invalid(str(error)) from None
         place = upstreams.place(name)
         if place is None:
             raise NotThere("there is no such upstream")
