@@ -310,7 +310,9 @@ class World:
     def visitor(self, headers: Mapping[str, str]) -> Visitor:
         """A client that sends these headers."""
         self.headers |= {value for name, value in headers.items() if name == "Authorization" and len(value) > 20}
-        return Visitor(self.server.url, headers)
+        visitor = Visitor(self.server.url, headers)
+        visitor.asks_from = self.server.asks_from
+        return visitor
 
     def by_token(self, who: Person | None, *repositories: str, actions: str = ALL) -> Visitor:
         """A client with a token for these repositories."""

@@ -51,6 +51,8 @@ class Registry:
         assert parts.hostname
         assert parts.port
         self.address = (parts.hostname, parts.port)
+        self.asks_from = ""
+        """The address that the proxy before a trusting server says; "": none is said."""
 
     def connect(self) -> Connection:
         """A new connection."""
@@ -58,8 +60,11 @@ class Registry:
 
     def request(self, method: str, target: str, headers: Headers = (), body: bytes | None = None) -> Answer:
         """One request on its own connection; the answer keeps what every answer promises."""
+        pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+        if self.asks_from and all(header.lower() != "x-forwarded-for" for header, _ in pairs):
+            pairs.append(("X-Forwarded-For", self.asks_from))
         with self.connect() as connection:
-            answer = connection.ask(whole(method, target, headers, body), method)
+            answer = connection.ask(whole(method, target, pairs, body), method)
         check_promises(answer, method, target)
         return answer
 

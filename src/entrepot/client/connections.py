@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterable
 from functools import cache
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from entrepot.client.errors import RemoteUnreachable
 _MOST = 64  # connections to one registry and its hosts
 _KEPT = 16
 _KEPT_SECONDS = 30.0
+_TRANSLATED = IPv6Network("64:ff9b::/96")  # NAT64 (RFC 6052): the last 32 bits are an IPv4 address
 
 
 class PrivateAddress(RemoteUnreachable):
@@ -73,12 +74,23 @@ class _Guarded(httpcore2.AsyncNetworkBackend):
             raise httpcore2.ConnectError(f"{host} cannot be resolved: {error.strerror}") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if host.lower() == self._own:
-            self._own_is_private = any(not ip_address(address).is_global for address in addresses)
+            self._own_is_private = any(not is_public(address) for address in addresses)
         elif host.lower() not in self._trusted and not self._own_is_private:
-            addresses = [address for address in addresses if ip_address(address).is_global]
+            addresses = [address for address in addresses if is_public(address)]
             if not addresses:
                 raise PrivateAddress(f"{self._own} sends us to {host}, which is in a private network")
         return addresses
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is of the internet, whatever IPv6 clothes an IPv4 address wears."""
+    parsed: IPv4Address | IPv6Address = ip_address(address)
+    if isinstance(parsed, IPv6Address):
+        if parsed in _TRANSLATED:
+            parsed = IPv4Address(int(parsed) & 0xFFFFFFFF)
+        else:
+            parsed = parsed.ipv4_mapped or parsed.sixtofour or parsed
+    return parsed.is_global and not parsed.is_multicast
 
 
 @cache
