@@ -3,8 +3,6 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address
-from random import randrange
 
 import pytest
 
@@ -73,12 +71,8 @@ BOTH = ["sqlite and files", pytest.param("postgresql and s3", marks=pytest.mark.
 
 @pytest.fixture(scope="session", params=BOTH)
 def world(request: pytest.FixtureRequest) -> World:
-    """A server with accounts on the embedded store, then one on PostgreSQL and object storage.
-
-    Each test asks from an address of its own, so that its failed logins are not counted with those of the others.
-    """
+    """A server with accounts on the embedded store, then one on PostgreSQL and object storage."""
     chosen: World = request.getfixturevalue("small_world" if request.param == "sqlite and files" else "large_world")
-    chosen.server.asks_from = str(IPv4Address(int(IPv4Address("10.0.0.0")) + randrange(2**24)))
     return chosen
 
 

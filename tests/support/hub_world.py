@@ -7,10 +7,12 @@ processes would do it, and by rows where no use-case is.
 import asyncio
 import base64
 import json
+import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -329,7 +331,10 @@ class World:
 
 @contextmanager
 def serving_world(directory: Path, **settings: str) -> Iterator[World]:
-    """A new server with accounts, whose proxies at 127.0.0.1 may say who asks."""
+    """A new server with accounts, whose proxies at 127.0.0.1 may say who asks.
+
+    Each test asks from an address of its own, so that its failed logins are not counted with those of the others.
+    """
     fixed = {
         "admin_password": ADMIN_PASSWORD,
         "http__trusted_proxies": '["127.0.0.1"]',
@@ -340,6 +345,7 @@ def serving_world(directory: Path, **settings: str) -> Iterator[World]:
     if url:
         fixed["secret_key"] = SECRET_KEY
     with serving(directory, accounts=True, **(fixed | settings)) as server:
+        server.asks_from = _address_of_this_test
         root = SECRET_KEY.encode() if url else layout.secret_file(server.data).read_bytes()
 
         def engine() -> Engine:
@@ -350,6 +356,11 @@ def serving_world(directory: Path, **settings: str) -> Iterator[World]:
         world = World(server, engine, root)
         yield world
     assert not world.logged_secrets()
+
+
+def _address_of_this_test() -> str:
+    test = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]  # behind it stands the phase
+    return ".".join(map(str, (10, *sha256(test.encode()).digest()[:3])))
 
 
 def basic(user: str, secret: str) -> dict[str, str]:

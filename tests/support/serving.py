@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,8 @@ class Registry:
         assert parts.hostname
         assert parts.port
         self.address = (parts.hostname, parts.port)
-        self.asks_from = ""
-        """The address that the proxy before a trusting server says; "": none is said."""
+        self.asks_from: Callable[[], str] | None = None
+        """Says the address that a proxy before the server would say, where it trusts one."""
 
     def connect(self) -> Connection:
         """A new connection."""
@@ -62,7 +62,7 @@ class Registry:
         """One request on its own connection; the answer keeps what every answer promises."""
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         if self.asks_from and all(header.lower() != "x-forwarded-for" for header, _ in pairs):
-            pairs.append(("X-Forwarded-For", self.asks_from))
+            pairs.append(("X-Forwarded-For", self.asks_from()))
         with self.connect() as connection:
             answer = connection.ask(whole(method, target, pairs, body), method)
         check_promises(answer, method, target)
