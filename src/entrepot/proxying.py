@@ -80,7 +80,7 @@ def make_cache(
     repositories = Repositories(upstreams, plane.manifests, plane.blobs, manifests, blobs)
     jobs = [
         Job("remove what never arrived", _CLEAN_SECONDS, spools.clean),
-        Job("keep upstreams within their size", _EVICT_SECONDS, Eviction(upstreams, known).run),
+        Job("keep upstreams within their size", _EVICT_SECONDS, Eviction(upstreams, settings.cache.size, known).run),
     ]
     mirror = _mirror(settings, configured, mirror_port)
     return Cache(

@@ -9,7 +9,9 @@ from entrepot.database.engine import Engine, Transaction
 from entrepot.database.manifests import DatabaseManifests
 from entrepot.database.upstreams import DatabaseUpstreams
 from entrepot.oci.digest import Digest
+from entrepot.proxy.eviction import Eviction
 from entrepot.proxy.ports import Seen
+from entrepot.proxy.upstream import Upstream, Upstreams
 from entrepot.registry.manifests import Manifests
 from tests.support.rows import Rows
 from tests.support.serving import OCI_EMPTY, a_manifest, an_image, descriptor, digest_of
@@ -117,6 +119,28 @@ async def test_what_was_not_used_for_longest_is_evicted_first_and_its_bytes_go(r
     assert [await found.find_blob(name, digest) is None for digest in (old, middle, new)] == [True, True, False]
     trash = await rows.engine.read("SELECT key FROM trash WHERE store = 'x'")
     assert {old.replace(":", "-"), middle.replace(":", "-")} <= {row[0] for row in trash}
+
+
+async def test_all_upstreams_together_are_kept_within_a_size(rows: Rows) -> None:
+    upstreams, aliases = DatabaseUpstreams(rows.engine), [f"{uuid4().hex}.example" for _ in range(2)]
+    for alias in aliases:
+        await upstreams.ensure(f"{alias}/app", alias)
+    ages = ((0, 1), (1, 2), (0, 2**60), (1, 2**61))
+    old, middle, new, newest = [await a_linked_blob(rows, f"{aliases[of]}/app", 100, used) for of, used in ages]
+    configured = Upstreams([Upstream(alias, f"https://{alias}") for alias in aliases])
+    before = await upstreams.held(None)
+    assert before >= 400
+    assert await Eviction(configured, None, upstreams).run() == 0
+    assert await Eviction(configured, 200, upstreams).run() == before - 200
+    assert [await upstreams.held(alias) for alias in aliases] == [100, 100]
+    assert await upstreams.held(None) == 200
+    limited = Upstreams([Upstream(aliases[0], "https://x", size=99)])
+    assert await Eviction(limited, None, upstreams).run() == 100
+    found = blobs(rows.engine)
+    of = [
+        await found.find_blob(f"{aliases[at % 2]}/app", digest) for at, digest in enumerate((old, middle, new, newest))
+    ]
+    assert [each is not None for each in of] == [False, False, False, True]
 
 
 async def test_of_an_evicted_blob_the_bytes_stay_as_long_as_anybody_else_holds_them(rows: Rows) -> None:

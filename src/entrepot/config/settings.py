@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from entrepot.config import kinds
 from entrepot.config.kinds import Address, Kind
-from entrepot.config.upstreams import UPSTREAMS, ConfiguredUpstream
+from entrepot.config.upstreams import SIZE, UPSTREAMS, ConfiguredUpstream
 
 T = TypeVar("T")
 
@@ -228,6 +228,15 @@ class Redis:
 
 
 @dataclass(frozen=True, slots=True)
+class Cache:
+    """What is kept of all upstreams."""
+
+    size: int | None = _one(
+        SIZE, None, "Bytes that all upstreams together may hold, such as `200GB`; what was not used for longest goes."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Mirror:
     """One upstream as Docker's `registry-mirrors` wants it: read-only, for everybody, under the names it has there."""
 
@@ -296,6 +305,7 @@ class Settings:
             )
         },
     )
+    cache: Cache = Cache()
     mirror: Mirror = Mirror()
     log: Log = Log()
 

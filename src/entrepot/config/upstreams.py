@@ -152,6 +152,11 @@ def _write(upstreams: tuple[ConfiguredUpstream, ...]) -> str:
     return ", ".join(f"{each.upstream.alias} ({each.upstream.url})" for each in upstreams)
 
 
+SIZE: Kind[int | None] = Kind(
+    "a number of bytes such as 500MB, 20GB or 20GiB",
+    lambda text: _bytes(text) if text else None,
+    write=lambda size: "" if size is None else f"{size}B",
+)
 UPSTREAMS: Kind[tuple[ConfiguredUpstream, ...]] = Kind(
     "a group of registries by alias, such as {docker.io: {}, ghcr.io: {fresh: 5m}}",
     read_upstreams,

@@ -52,11 +52,14 @@ _OF_UPSTREAM = (
     " FROM links l JOIN repositories r ON r.id = l.repository_id JOIN blobs b ON b.id = l.blob_id"
     " WHERE r.upstream = :alias"
 )
+_OF_ALL = _OF_UPSTREAM.replace("= :alias", "IS NOT NULL")
 _HELD = f"SELECT COALESCE(CAST(SUM(b.size) AS bigint), 0){_OF_UPSTREAM}"
+_HELD_BY_ALL = _HELD.replace(_OF_UPSTREAM, _OF_ALL)
 _OLDEST = (
     f"SELECT r.id, b.id, b.digest, b.size, b.store, b.key{_OF_UPSTREAM}"
     " ORDER BY COALESCE(l.used_at, l.created_at), l.created_at LIMIT :limit"
 )
+_OLDEST_OF_ALL = _OLDEST.replace(_OF_UPSTREAM, _OF_ALL)
 _UNLINK = "DELETE FROM links WHERE repository_id = :repository AND blob_id = :blob"
 _UNHELD = (
     "DELETE FROM blobs WHERE id = :blob AND NOT EXISTS (SELECT 1 FROM links l WHERE l.blob_id = :blob)"
@@ -140,16 +143,19 @@ class DatabaseUpstreams:
 
         await self._engine.write(note, durable=False)
 
-    async def held(self, alias: str) -> int:
+    async def held(self, alias: str | None) -> int:
         """See the port."""
-        return int((await self._engine.scan(_HELD, alias=alias))[0][0])
+        rows = self._engine.scan(_HELD_BY_ALL) if alias is None else self._engine.scan(_HELD, alias=alias)
+        return int((await rows)[0][0])
 
-    async def evict(self, alias: str, excess: int, limit: int) -> int:
+    async def evict(self, alias: str | None, excess: int, limit: int) -> int:
         """See the port. Removal is one transaction; the bytes go with the trash, after it."""
+        of = {} if alias is None else {"alias": alias}
+        oldest = _OLDEST_OF_ALL if alias is None else _OLDEST
 
         async def end(transaction: Transaction) -> int:
             freed = 0
-            for repository, blob, digest, size, store, key in await transaction.all(_OLDEST, alias=alias, limit=limit):
+            for repository, blob, digest, size, store, key in await transaction.all(oldest, limit=limit, **of):
                 if freed >= excess:
                     break
                 if not await transaction.run(_UNLINK, repository=repository, blob=blob):

@@ -1,0 +1,86 @@
+"""A hub that allows few pulls, and many who want its images: through the cache all get them, one pull an image.
+
+The upstream is a hub of ours with Docker Hub's token service and limits, which answers 429 to whoever comes directly.
+"""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.http.conftest import BOTH, large
+from tests.support.hub_world import World, serving_world
+from tests.support.serving import Server, digest_of, serving
+
+_IMAGES = 8
+_CLIENTS = 25
+_LIMIT = 10
+
+
+def _images(world: World, number: int) -> dict[str, bytes]:
+    """Public images of the hub: name → manifest."""
+    made = {}
+    for at in range(number):
+        name = f"library/image-{at}"
+        world.repository(world.administrator, name, "public")
+        made[name] = world.by_basic(world.administrator).push_image(name, "v1")
+    return made
+
+
+def _left(world: World) -> int:
+    """Anonymous pulls that the hub still allows."""
+    headers = {"Authorization": f"Bearer {world.token_for(None, 'library/image-0', actions='pull')}"}
+    answer = world.server.head("/v2/library/image-0/manifests/v1", headers)
+    return int(str(answer["ratelimit-remaining"]).partition(";")[0])
+
+
+def _pulled(server: Server, pulls: Sequence[tuple[str, bytes]], at_once: int) -> list[int]:
+    """What each of these pulls got, tag and then digest as a node does: a status; wrong bytes are a failure."""
+
+    def pull(name: str, manifest: bytes) -> int:
+        by_tag = server.head(f"/v2/{name}/manifests/v1")
+        answer = server.get(f"/v2/{name}/manifests/{by_tag['docker-content-digest'] if by_tag.status == 200 else 'v1'}")
+        assert answer.status != 200 or digest_of(answer.body) == digest_of(manifest)
+        return answer.status
+
+    with ThreadPoolExecutor(at_once) as clients:
+        return list(clients.map(lambda each: pull(*each), pulls))
+
+
+@pytest.mark.parametrize("where", BOTH)
+def test_two_hundred_pulls_are_eight_at_a_hub_that_allows_ten(
+    tmp_path: Path, where: str, request: pytest.FixtureRequest
+) -> None:
+    if where == "sqlite and files":
+        _two_hundred_pulls(tmp_path, {})
+        return
+    with large(request.getfixturevalue("postgres_server"), request.getfixturevalue("s3_server")) as settings:
+        _two_hundred_pulls(tmp_path, settings)
+
+
+def _two_hundred_pulls(directory: Path, settings: dict[str, str]) -> None:
+    with serving_world(directory / "hub", limits__pulls__anonymous=str(_LIMIT)) as hub:
+        images = _images(hub, _IMAGES)
+        hub.server.asks_from = None  # the cache has no proxy before it, and it is its address that is counted
+        upstreams = json.dumps({"hub.example": {"url": hub.server.url}})
+        with serving(directory / "cache", accounts=False, upstreams=upstreams, **settings) as cache:
+            pulls = [(f"hub.example/{name}", manifest) for name, manifest in images.items()] * _CLIENTS
+            assert set(_pulled(cache, pulls, _CLIENTS)) == {200}
+            assert _left(hub) == _LIMIT - _IMAGES
+
+
+@pytest.mark.parametrize("nodes", [10, 100])
+def test_a_cluster_pulls_each_image_once(tmp_path: Path, nodes: int) -> None:
+    """20 pods a node want 2 images each at Docker Hub's 100 pulls; directly they are refused."""
+    with serving_world(tmp_path / "hub", limits__pulls__anonymous="100") as hub:
+        images = _images(hub, 2)
+        hub.server.asks_from = None
+        with serving(tmp_path / "cache", upstreams=json.dumps({"hub.example": {"url": hub.server.url}})) as cache:
+            pulls = [(f"hub.example/{name}", manifest) for name, manifest in images.items()] * (nodes * 20)
+            assert set(_pulled(cache, pulls, 20)) == {200}
+        assert _left(hub) == 98
+        token = {"Authorization": f"Bearer {hub.token_for(None, *images, actions='pull')}"}
+        direct = [hub.server.get(f"/v2/{name}/manifests/v1", token).status for name in images for _ in range(60)]
+        assert (direct.count(200), direct.count(429)) == (98, 22)
