@@ -142,6 +142,7 @@ redis: {url: "redis://cache:6379/1", nodes: 3}
 upstreams:
   docker.io:
   ghcr.io: {username: bot, password: secret, fresh: {v*: pinned, "*": 5m}, allow: [org/*], size: 20GB, read: everyone}
+cache: {size: 20GB}
 mirror: {upstream: ghcr.io, listen: ":5001", everywhere: no}
 log: {level: debug, format: text, access: off}
 """
