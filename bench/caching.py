@@ -7,7 +7,6 @@ for each client anew, so they get fewer clients, or a run would take minutes.
 
 import argparse
 import asyncio
-import hashlib
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
+from bench.content import OCI_MANIFEST, digest_of
 from tests.support.tools import search_path
 
 RATE = 25_000_000  # bytes a second, of all connections together
@@ -33,7 +33,6 @@ LAYERS, LAYER_BYTES = 5, 21_000_000
 CLIENTS, FEWER = 50, 8
 _CHUNK = 32 * 1024
 _AHEAD = 0.1  # seconds
-_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
 class Pulled(NamedTuple):
@@ -50,12 +49,12 @@ class Origin:
 
     def __init__(self) -> None:
         blobs = [os.urandom(LAYER_BYTES) for _ in range(LAYERS)] + [b'{"architecture":"amd64","os":"linux"}']
-        self.blobs = {f"sha256:{hashlib.sha256(blob).hexdigest()}": blob for blob in blobs}
+        self.blobs = {digest_of(blob): blob for blob in blobs}
         *layers, config = [
             {"mediaType": "application/octet-stream", "digest": digest, "size": len(blob)}
             for digest, blob in self.blobs.items()
         ]
-        document = {"schemaVersion": 2, "mediaType": _MANIFEST_TYPE, "config": config, "layers": layers}
+        document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers}
         self.manifest = json.dumps(document).encode()
         self.layers = list(self.blobs)[:LAYERS]
         self.asked: Counter[str] = Counter()
@@ -85,8 +84,8 @@ class Origin:
         reference = target.rpartition("/")[2]
         body, kind = b"{}", "application/json"
         if "/manifests/" in target:
-            body, kind = self.manifest, _MANIFEST_TYPE
-            reference = f"sha256:{hashlib.sha256(body).hexdigest()}"
+            body, kind = self.manifest, OCI_MANIFEST
+            reference = digest_of(body)
         elif "/blobs/" in target:
             body, kind = self.blobs[reference], "application/octet-stream"
         if method == "GET" and target != "/v2/":
@@ -128,7 +127,7 @@ def _pull_one(base: str, layers: list[str]) -> float:
     """One client, by curl; the seconds until the first byte of a layer came."""
     began = time.monotonic()
     curl = ["curl", "--silent", "--show-error", "--fail"]
-    manifest = ["-o", "/dev/null", "-H", f"Accept: {_MANIFEST_TYPE}", f"{base}/manifests/v1"]
+    manifest = ["-o", "/dev/null", "-H", f"Accept: {OCI_MANIFEST}", f"{base}/manifests/v1"]
     subprocess.run([*curl, *manifest], check=True)
     before = time.monotonic() - began
     parallel = ["--parallel", "--parallel-immediate", "--parallel-max", "3", "--write-out"]

@@ -4,7 +4,7 @@ The upstream is a hub of ours with Docker Hub's token service and limits, which 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,8 +31,7 @@ def _images(world: World, number: int) -> dict[str, bytes]:
 
 def _left(world: World) -> int:
     """Anonymous pulls that the hub still allows."""
-    headers = {"Authorization": f"Bearer {world.token_for(None, 'library/image-0', actions='pull')}"}
-    answer = world.server.head("/v2/library/image-0/manifests/v1", headers)
+    answer = world.by_token(None, "library/image-0", actions="pull").head("/v2/library/image-0/manifests/v1")
     return int(str(answer["ratelimit-remaining"]).partition(";")[0])
 
 
@@ -49,23 +48,22 @@ def _pulled(server: Server, pulls: Sequence[tuple[str, bytes]], at_once: int) ->
         return list(clients.map(lambda each: pull(*each), pulls))
 
 
-@pytest.mark.parametrize("where", BOTH)
-def test_two_hundred_pulls_are_eight_at_a_hub_that_allows_ten(
-    tmp_path: Path, where: str, request: pytest.FixtureRequest
-) -> None:
-    if where == "sqlite and files":
-        _two_hundred_pulls(tmp_path, {})
+@pytest.fixture(params=BOTH)
+def store(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Settings of a cache on the embedded store, then of one on PostgreSQL and object storage."""
+    if request.param == "sqlite and files":
+        yield {}
         return
     with large(request.getfixturevalue("postgres_server"), request.getfixturevalue("s3_server")) as settings:
-        _two_hundred_pulls(tmp_path, settings)
+        yield settings
 
 
-def _two_hundred_pulls(directory: Path, settings: dict[str, str]) -> None:
-    with serving_world(directory / "hub", limits__pulls__anonymous=str(_LIMIT)) as hub:
+def test_two_hundred_pulls_are_eight_at_a_hub_that_allows_ten(tmp_path: Path, store: dict[str, str]) -> None:
+    with serving_world(tmp_path / "hub", limits__pulls__anonymous=str(_LIMIT)) as hub:
         images = _images(hub, _IMAGES)
         hub.server.asks_from = None  # the cache has no proxy before it, and it is its address that is counted
         upstreams = json.dumps({"hub.example": {"url": hub.server.url}})
-        with serving(directory / "cache", accounts=False, upstreams=upstreams, **settings) as cache:
+        with serving(tmp_path / "cache", accounts=False, upstreams=upstreams, **store) as cache:
             pulls = [(f"hub.example/{name}", manifest) for name, manifest in images.items()] * _CLIENTS
             assert set(_pulled(cache, pulls, _CLIENTS)) == {200}
             assert _left(hub) == _LIMIT - _IMAGES
@@ -81,6 +79,6 @@ def test_a_cluster_pulls_each_image_once(tmp_path: Path, nodes: int) -> None:
             pulls = [(f"hub.example/{name}", manifest) for name, manifest in images.items()] * (nodes * 20)
             assert set(_pulled(cache, pulls, 20)) == {200}
         assert _left(hub) == 98
-        token = {"Authorization": f"Bearer {hub.token_for(None, *images, actions='pull')}"}
-        direct = [hub.server.get(f"/v2/{name}/manifests/v1", token).status for name in images for _ in range(60)]
+        node = hub.by_token(None, *images, actions="pull")
+        direct = [node.get(f"/v2/{name}/manifests/v1").status for name in images for _ in range(60)]
         assert (direct.count(200), direct.count(429)) == (98, 22)

@@ -35,7 +35,7 @@ from entrepot.hub.robots import Robots
 from entrepot.storage import layout
 from tests.support.hub_rows import HERE, Hub, hub_over
 from tests.support.serving import Registry, Server, serving
-from tests.support.wire import Answer, Headers
+from tests.support.wire import Answer, Headers, pairs_of
 
 T = TypeVar("T")
 ADMIN_PASSWORD = "the first administrator's"
@@ -78,8 +78,7 @@ class Visitor(Registry):
 
     def request(self, method: str, target: str, headers: Headers = (), body: bytes | None = None) -> Answer:
         """See Registry."""
-        given = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
-        return super().request(method, target, [*self.sent.items(), *given], body)
+        return super().request(method, target, [*self.sent.items(), *pairs_of(headers)], body)
 
 
 class World:

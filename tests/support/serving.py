@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from tests.support.wire import SECONDS, Answer, Connection, Headers, whole
+from tests.support.wire import SECONDS, Answer, Connection, Headers, pairs_of, whole
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -60,7 +60,7 @@ class Registry:
 
     def request(self, method: str, target: str, headers: Headers = (), body: bytes | None = None) -> Answer:
         """One request on its own connection; the answer keeps what every answer promises."""
-        pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+        pairs = pairs_of(headers)
         if self.asks_from and all(header.lower() != "x-forwarded-for" for header, _ in pairs):
             pairs.append(("X-Forwarded-For", self.asks_from()))
         with self.connect() as connection:

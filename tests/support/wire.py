@@ -127,9 +127,14 @@ class Connection:
             return True
 
 
+def pairs_of(headers: Headers) -> list[tuple[str, str]]:
+    """Headers in either form as a new list."""
+    return list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+
+
 def head(method: str, target: str, headers: Headers = (), host: str = "localhost") -> bytes:
     """The head of a request; a Host header is added unless `headers` has one, or `host` is empty."""
-    pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+    pairs = pairs_of(headers)
     if host and not any(name.lower() == "host" for name, _ in pairs):
         pairs.insert(0, ("Host", host))
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in pairs), "", ""]
@@ -138,7 +143,7 @@ def head(method: str, target: str, headers: Headers = (), host: str = "localhost
 
 def whole(method: str, target: str, headers: Headers = (), body: bytes | None = None) -> bytes:
     """A request with its body; Content-Length is added when there is one."""
-    pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+    pairs = pairs_of(headers)
     if body is not None:
         pairs.append(("Content-Length", str(len(body))))
     return head(method, target, pairs) + (body or b"")
