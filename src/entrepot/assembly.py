@@ -4,11 +4,14 @@ from dataclasses import dataclass, field
 
 from entrepot.access.request_limits import RequestLimits
 from entrepot.config import Settings
-from entrepot.data_plane import DataPlane
+from entrepot.data_plane import DataPlane, ages_of
 from entrepot.database.engine import Engine
+from entrepot.database.garbage import DatabaseGarbage
+from entrepot.jobs.garbage import Collection, rhythm
 from entrepot.jobs.runner import Job
 from entrepot.jobs.uploads import UploadCleaning
 from entrepot.proxying import Cache
+from entrepot.registry.garbage import Collector
 from entrepot.registry.listings import Listings
 from entrepot.registry.ports import Bytes
 from entrepot.web.app import App, ASGIApp, Door
@@ -60,8 +63,8 @@ def assemble(
     caching: Cache,
 ) -> Parts:
     """The registry behind this entrance."""
-    blob_door = BlobDoor(caching.repositories, plane.blobs, store)
-    manifest_door = ManifestDoor(caching.repositories, plane.manifests, entrance.desk)
+    blob_door = BlobDoor(caching.repositories, plane.deletions, store)
+    manifest_door = ManifestDoor(caching.repositories, plane.manifests, plane.deletions, entrance.desk)
     listing_door = ListingDoor(Listings(plane.manifest_rows), caching.upstreams, caching.listings)
     naming = Naming(caching.upstreams, caching.mirror)
     v2 = V2(entrance.gate, naming, blob_door, UploadDoor(plane.uploads), manifest_door, listing_door)
@@ -81,8 +84,11 @@ def assemble(
         public_url=settings.http.public_url or None,
     )
     cleaning = UploadCleaning(plane.upload_rows, {store.name: store})
+    ages = ages_of(settings)
+    collector = Collector(DatabaseGarbage(engine), ages)
     jobs = [
         *caching.jobs,
+        Job("collect garbage", rhythm(ages), Collection(collector, cleaning.all_agree).run),
         Job("expire uploads", _EXPIRE_SECONDS, cleaning.expire),
         Job("empty trash", _TRASH_SECONDS, cleaning.empty_trash),
     ]

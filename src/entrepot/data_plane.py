@@ -5,10 +5,13 @@ from typing import NamedTuple
 from entrepot.config import Settings
 from entrepot.database.blobs import DatabaseBlobs
 from entrepot.database.cache import ReadCache
+from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.engine import Engine
 from entrepot.database.manifests import DatabaseManifests
 from entrepot.database.uploads import DatabaseUploads
 from entrepot.registry.blobs import Blobs
+from entrepot.registry.deletion import Deletions
+from entrepot.registry.garbage import Ages
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import Bytes
 from entrepot.registry.uploads import Uploads
@@ -23,6 +26,7 @@ class DataPlane(NamedTuple):
     uploads: Uploads
     blobs: Blobs
     manifests: Manifests
+    deletions: Deletions
 
 
 def make_data_plane(settings: Settings, engine: Engine, store: Bytes) -> DataPlane:
@@ -31,13 +35,18 @@ def make_data_plane(settings: Settings, engine: Engine, store: Bytes) -> DataPla
     upload_rows = DatabaseUploads(engine)
     blob_rows = DatabaseBlobs(engine, cache)
     manifest_rows = DatabaseManifests(engine, cache)
-    deletion = settings.storage.delete.enabled
     accept_missing = settings.manifests.missing == "accept"
     return DataPlane(
         upload_rows,
         blob_rows,
         manifest_rows,
         Uploads(upload_rows, blob_rows, store, settings.uploads.lifetime),
-        Blobs(blob_rows, manifest_rows, deletion=deletion),
-        Manifests(manifest_rows, deletion=deletion, accept_missing=accept_missing),
+        Blobs(blob_rows, manifest_rows),
+        Manifests(manifest_rows, accept_missing=accept_missing),
+        Deletions(DatabaseDeletions(engine), manifest_rows, enabled=settings.storage.delete.enabled),
     )
+
+
+def ages_of(settings: Settings) -> Ages:
+    """How long the phases of what is deleted or loose are."""
+    return Ages(settings.lifecycle.undo, settings.lifecycle.grace, settings.lifecycle.quarantine)

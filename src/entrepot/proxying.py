@@ -74,7 +74,7 @@ def make_cache(
     flights = Flights(spools)
     stack.push_async_callback(flights.close)
     known, rows = DatabaseUpstreams(engine), plane.manifest_rows
-    keeping = Manifests(rows, deletion=True, accept_missing=True)
+    keeping = Manifests(rows, accept_missing=True)
     manifests = ProxiedManifests(sources, keeping, rows, known, spools)
     blobs = ProxiedBlobs(sources, plane.blob_rows, rows, known, plane.uploads, flights)
     repositories = Repositories(upstreams, plane.manifests, plane.blobs, manifests, blobs)

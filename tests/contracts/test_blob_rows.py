@@ -64,7 +64,7 @@ async def test_a_mount_without_a_source_finds_the_blob_anywhere(rows: Rows) -> N
 
 async def test_what_no_repository_links_any_more_cannot_be_mounted(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
-    assert await rows.blobs.unlink_blob("library/hello", digest, SOMEBODY)
+    assert await rows.deletions.unlink_blob("library/hello", digest, SOMEBODY)
     assert not await rows.blobs.mount_blob("library/copy", digest, None, SOMEBODY, EVERYTHING)
     assert not await rows.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY, EVERYTHING)
 
@@ -72,23 +72,23 @@ async def test_what_no_repository_links_any_more_cannot_be_mounted(rows: Rows) -
 async def test_unlinking_ends_one_repositorys_link_only(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
     await rows.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY, EVERYTHING)
-    assert await rows.blobs.unlink_blob("library/hello", digest, SOMEBODY)
+    assert await rows.deletions.unlink_blob("library/hello", digest, SOMEBODY)
     assert await rows.blobs.find_blob("library/hello", digest) is None
     assert await rows.blobs.find_blob("library/copy", digest) is not None
 
 
 async def test_unlinking_what_is_not_linked_says_so(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
-    assert not await rows.blobs.unlink_blob("library/unknown", digest, SOMEBODY)
-    assert not await rows.blobs.unlink_blob("library/hello", a_digest(), SOMEBODY)
-    assert await rows.blobs.unlink_blob("library/hello", digest, SOMEBODY)
-    assert not await rows.blobs.unlink_blob("library/hello", digest, SOMEBODY)
+    assert not await rows.deletions.unlink_blob("library/unknown", digest, SOMEBODY)
+    assert not await rows.deletions.unlink_blob("library/hello", a_digest(), SOMEBODY)
+    assert await rows.deletions.unlink_blob("library/hello", digest, SOMEBODY)
+    assert not await rows.deletions.unlink_blob("library/hello", digest, SOMEBODY)
 
 
 async def test_an_unlinked_blob_keeps_its_bytes_and_a_new_push_gives_it_back(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
     before = await rows.blobs.find_blob("library/hello", digest)
-    assert await rows.blobs.unlink_blob("library/hello", digest, SOMEBODY)
+    assert await rows.deletions.unlink_blob("library/hello", digest, SOMEBODY)
     assert await trash(rows) == set()
     await a_blob(rows, "library/hello", digest)
     assert await rows.blobs.find_blob("library/hello", digest) == before
@@ -109,7 +109,7 @@ async def test_the_same_hex_of_two_algorithms_is_two_blobs(rows: Rows) -> None:
 async def test_every_link_and_unlink_is_a_change(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
     await rows.blobs.mount_blob("library/copy", digest, "library/hello", SOMEBODY, EVERYTHING)
-    await rows.blobs.unlink_blob("library/hello", digest, SOMEBODY)
+    await rows.deletions.unlink_blob("library/hello", digest, SOMEBODY)
     assert await rows.changes() == [
         Change("blob.link", "library/hello", None, None, digest),
         Change("blob.link", "library/copy", None, None, digest),
@@ -122,13 +122,13 @@ async def test_what_changes_nothing_is_no_change(rows: Rows) -> None:
     before = await rows.changes()
     await a_blob(rows, "library/hello", digest)
     assert await rows.blobs.mount_blob("library/hello", digest, "library/hello", SOMEBODY, EVERYTHING)
-    assert not await rows.blobs.unlink_blob("library/hello", a_digest(), SOMEBODY)
+    assert not await rows.deletions.unlink_blob("library/hello", a_digest(), SOMEBODY)
     assert await rows.changes() == before
 
 
 async def test_a_change_says_who_made_it_and_from_where(rows: Rows) -> None:
     digest = await a_blob(rows, "library/hello")
-    await rows.blobs.unlink_blob("library/hello", digest, Caller(7, "2001:db8::7"))
+    await rows.deletions.unlink_blob("library/hello", digest, Caller(7, "2001:db8::7"))
     assert await rows.engine.read("SELECT account_id, address FROM changes ORDER BY id") == [
         (None, "192.0.2.1"),
         (7, "2001:db8::7"),

@@ -48,8 +48,8 @@ async def test_a_repository_is_listed_while_it_holds_something(rows: Rows) -> No
     exist = [await holds(rows, f"only/{kind}") for kind in ("a-blob", "a-manifest")]
     assert exist == [True, True]
     assert not await holds(rows, "just/started")
-    await rows.blobs.unlink_blob("only/a-blob", digest, SOMEBODY)
-    await rows.manifests.delete_manifest("only/a-manifest", manifest.digest, SOMEBODY)
+    await rows.deletions.unlink_blob("only/a-blob", digest, SOMEBODY)
+    await rows.deletions.delete_manifest("only/a-manifest", manifest.digest, SOMEBODY)
     assert await rows.manifests.repositories("", 10) == []
     assert not await holds(rows, "only/a-blob")
 
@@ -85,7 +85,7 @@ async def test_a_page_of_referrers_misses_none_when_others_are_deleted_meanwhile
     subject = a_digest()
     pushed = [await push(rows, a_manifest(subject=subject)) for _ in range(4)]
     first = await rows.manifests.referrers(HELLO, subject, None, 0, 2)
-    await rows.manifests.delete_manifest(HELLO, pushed[0], SOMEBODY)
+    await rows.deletions.delete_manifest(HELLO, pushed[0], SOMEBODY)
     rest = await rows.manifests.referrers(HELLO, subject, None, first[-1].id, 10)
     assert [referrer.digest for referrer in rest] == pushed[2:]
 
@@ -102,5 +102,5 @@ async def test_referrers_can_be_of_one_artifact_type(rows: Rows) -> None:
 async def test_a_deleted_referrer_is_listed_no_more(rows: Rows) -> None:
     subject = a_digest()
     digest = await push(rows, a_manifest(subject=subject))
-    await rows.manifests.delete_manifest(HELLO, digest, SOMEBODY)
+    await rows.deletions.delete_manifest(HELLO, digest, SOMEBODY)
     assert await rows.manifests.referrers(HELLO, subject, None, 0, 10) == []

@@ -136,9 +136,9 @@ async def test_the_times_of_a_tag_rise_when_the_clock_was_ahead(rows: Rows) -> N
     await rows.execute("UPDATE changes SET at = at + 60000000")
     manifest = a_manifest()
     await push(rows, manifest, "v1")
-    assert await rows.manifests.delete_tag(HELLO, "v1", SOMEBODY)
+    assert await rows.deletions.delete_tag(HELLO, "v1", SOMEBODY)
     await push(rows, manifest, "v1")
-    assert await rows.manifests.delete_manifest(HELLO, manifest.digest, SOMEBODY)
+    assert await rows.deletions.delete_manifest(HELLO, manifest.digest, SOMEBODY)
     await push(rows, manifest, "v1")
     times = await rows.times_of("v1")
     assert len(times) == 6
@@ -148,7 +148,7 @@ async def test_the_times_of_a_tag_rise_when_the_clock_was_ahead(rows: Rows) -> N
 
 async def test_a_deleted_tag_is_gone_and_its_manifest_stays(rows: Rows) -> None:
     digest = await push(rows, a_manifest(), "v1", "v2")
-    assert await rows.manifests.delete_tag(HELLO, "v1", SOMEBODY)
+    assert await rows.deletions.delete_tag(HELLO, "v1", SOMEBODY)
     assert await tagged(rows, "v1") is None
     assert await tagged(rows, "v2") == digest
     assert await rows.manifests.find_manifest(HELLO, digest) is not None
@@ -156,14 +156,14 @@ async def test_a_deleted_tag_is_gone_and_its_manifest_stays(rows: Rows) -> None:
 
 async def test_deleting_a_tag_that_is_not_there_says_so(rows: Rows) -> None:
     await push(rows, a_manifest(), "v1")
-    assert not await rows.manifests.delete_tag(HELLO, "v2", SOMEBODY)
-    assert not await rows.manifests.delete_tag("library/unknown", "v1", SOMEBODY)
+    assert not await rows.deletions.delete_tag(HELLO, "v2", SOMEBODY)
+    assert not await rows.deletions.delete_tag("library/unknown", "v1", SOMEBODY)
 
 
 async def test_a_deleted_manifest_takes_all_its_tags_along(rows: Rows) -> None:
     digest = await push(rows, a_manifest(required=(await a_blob(rows),)), "v1", "latest")
     other = await push(rows, a_manifest(), "v2")
-    assert await rows.manifests.delete_manifest(HELLO, digest, SOMEBODY)
+    assert await rows.deletions.delete_manifest(HELLO, digest, SOMEBODY)
     assert await rows.manifests.find_manifest(HELLO, digest) is None
     assert [await tagged(rows, tag) for tag in ("v1", "latest", "v2")] == [None, None, other]
     assert await rows.manifests.tags(HELLO, "", 10) == ["v2"]
@@ -171,24 +171,24 @@ async def test_a_deleted_manifest_takes_all_its_tags_along(rows: Rows) -> None:
 
 async def test_deleting_a_manifest_that_is_not_there_says_so(rows: Rows) -> None:
     digest = await push(rows, a_manifest(), "v1")
-    assert not await rows.manifests.delete_manifest(HELLO, a_digest(), SOMEBODY)
-    assert not await rows.manifests.delete_manifest("library/unknown", digest, SOMEBODY)
-    assert await rows.manifests.delete_manifest(HELLO, digest, SOMEBODY)
-    assert not await rows.manifests.delete_manifest(HELLO, digest, SOMEBODY)
+    assert not await rows.deletions.delete_manifest(HELLO, a_digest(), SOMEBODY)
+    assert not await rows.deletions.delete_manifest("library/unknown", digest, SOMEBODY)
+    assert await rows.deletions.delete_manifest(HELLO, digest, SOMEBODY)
+    assert not await rows.deletions.delete_manifest(HELLO, digest, SOMEBODY)
 
 
 async def test_a_deleted_manifest_can_be_pushed_again(rows: Rows) -> None:
     manifest = a_manifest(required=(await a_blob(rows),))
     await push(rows, manifest, "v1")
-    await rows.manifests.delete_manifest(HELLO, manifest.digest, SOMEBODY)
+    await rows.deletions.delete_manifest(HELLO, manifest.digest, SOMEBODY)
     await push(rows, manifest, "v1")
     assert await tagged(rows, "v1") == manifest.digest
 
 
 async def test_pushes_and_deletions_are_changes_in_their_order(rows: Rows) -> None:
     digest = await push(rows, a_manifest(), "v1", "v2")
-    await rows.manifests.delete_tag(HELLO, "v1", SOMEBODY)
-    await rows.manifests.delete_manifest(HELLO, digest, SOMEBODY)
+    await rows.deletions.delete_tag(HELLO, "v1", SOMEBODY)
+    await rows.deletions.delete_manifest(HELLO, digest, SOMEBODY)
     assert await rows.changes() == [
         Change("manifest.push", HELLO, None, None, digest),
         Change("tag.move", HELLO, "v1", None, digest),
@@ -246,9 +246,9 @@ async def test_of_many_deletions_at_once_one_deletes(database: Database) -> None
     workers = [database.connect() for _ in range(4)]
     digest = await push(workers[0], a_manifest(), "v1")
     deleted = await asyncio.gather(
-        *(worker.manifests.delete_manifest(HELLO, digest, SOMEBODY) for worker in workers),
+        *(worker.deletions.delete_manifest(HELLO, digest, SOMEBODY) for worker in workers),
     )
     assert deleted.count(None) == 3
-    assert ["v1"] in deleted
+    assert [each.tags for each in deleted if each is not None] == [["v1"]]
     kinds = [change.kind for change in await workers[0].changes()]
     assert (kinds.count("tag.delete"), kinds.count("manifest.delete")) == (1, 1)

@@ -138,7 +138,7 @@ async def test_a_manifest_deleted_while_a_tag_moves_to_it_leaves_no_tag_without_
     _, deleted = await overlapping(
         postgres,
         lambda one: push(one, manifest, "v1"),
-        lambda other: other.manifests.delete_manifest(HELLO, manifest.digest, SOMEBODY),
+        lambda other: other.deletions.delete_manifest(HELLO, manifest.digest, SOMEBODY),
     )
     assert deleted
     assert await tagged(rows, "v1") is None
@@ -151,7 +151,7 @@ async def test_a_manifest_pushed_while_it_is_deleted_is_there_afterwards(postgre
     await push(rows, manifest, "v1")
     deleted, _ = await overlapping(
         postgres,
-        lambda one: one.manifests.delete_manifest(HELLO, manifest.digest, SOMEBODY),
+        lambda one: one.deletions.delete_manifest(HELLO, manifest.digest, SOMEBODY),
         lambda other: push(other, manifest, "v2"),
     )
     assert deleted
@@ -164,7 +164,7 @@ async def test_a_tag_pushed_while_it_is_deleted_comes_later_in_time(postgres: Da
     await push(rows, first, "v1")
     deleted, _ = await overlapping(
         postgres,
-        lambda one: one.manifests.delete_tag(HELLO, "v1", SOMEBODY),
+        lambda one: one.deletions.delete_tag(HELLO, "v1", SOMEBODY),
         lambda other: push(other, second, "v1"),
     )
     assert deleted

@@ -54,7 +54,7 @@ async def test_another_worker_sees_a_tag_deleted(database: Database) -> None:
     writer, reader = database.connect(), database.connect()
     digest = await push(writer, a_manifest(), "v1")
     assert await tagged(reader, "v1") == digest
-    await writer.manifests.delete_tag(HELLO, "v1", SOMEBODY)
+    await writer.deletions.delete_tag(HELLO, "v1", SOMEBODY)
     assert await tagged(reader, "v1") is None
     assert await tagged(writer, "v1") is None
 
@@ -63,7 +63,7 @@ async def test_another_worker_sees_a_manifest_deleted_under_each_of_its_names(da
     writer, reader = database.connect(), database.connect()
     digest = await push(writer, a_manifest(), "v1", "v2")
     assert [await tagged(reader, name) for name in ("v1", "v2", digest)] == [digest] * 3
-    await writer.manifests.delete_manifest(HELLO, digest, SOMEBODY)
+    await writer.deletions.delete_manifest(HELLO, digest, SOMEBODY)
     assert [await tagged(reader, name) for name in ("v1", "v2", digest)] == [None] * 3
 
 
@@ -91,7 +91,7 @@ async def test_another_worker_sees_a_blob_unlinked_and_linked_again(database: Da
     writer, reader = database.connect(), database.connect()
     digest = await a_blob(writer)
     assert await reader.blobs.find_blob(HELLO, digest) is not None
-    await writer.blobs.unlink_blob(HELLO, digest, SOMEBODY)
+    await writer.deletions.unlink_blob(HELLO, digest, SOMEBODY)
     assert await reader.blobs.find_blob(HELLO, digest) is None
     await a_blob(writer, digest=digest)
     assert await reader.blobs.find_blob(HELLO, digest) is not None

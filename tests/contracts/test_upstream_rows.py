@@ -74,7 +74,7 @@ async def test_a_blob_is_named_by_the_manifests_of_its_own_repository(rows: Rows
     _, other = await a_repository(rows)
     layer = uuid4().bytes
     content = an_image(uuid4().bytes, layer)
-    manifests = Manifests(DatabaseManifests(rows.engine, ReadCache(rows.engine)), deletion=True, accept_missing=True)
+    manifests = Manifests(DatabaseManifests(rows.engine, ReadCache(rows.engine)), accept_missing=True)
     await manifests.push(name, content, None, Digest.of(content), ["v1"], Caller())
     assert await upstreams.naming(name, digest_of(layer)) == content
     assert await upstreams.naming(other, digest_of(layer)) is None
@@ -154,7 +154,7 @@ async def test_of_an_evicted_blob_the_bytes_stay_as_long_as_anybody_else_holds_t
 
     await rows.engine.write(host, durable=False)
     assert await upstreams.link_stored(hosted, linked)
-    manifests = Manifests(DatabaseManifests(rows.engine, ReadCache(rows.engine)), deletion=True, accept_missing=True)
+    manifests = Manifests(DatabaseManifests(rows.engine, ReadCache(rows.engine)), accept_missing=True)
     layer = {"mediaType": "application/x.layer", "digest": named, "size": 100}
     config = descriptor(b"{}", OCI_EMPTY)
     content = a_manifest({"config": config, "layers": [layer], "artifactType": "application/x.test"})

@@ -10,9 +10,13 @@ from typing import NamedTuple, Protocol, TypeVar
 from entrepot.access.caller import Caller
 from entrepot.database.blobs import DatabaseBlobs
 from entrepot.database.cache import ReadCache
+from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.engine import Engine, Transaction, Work
+from entrepot.database.garbage import DatabaseGarbage
 from entrepot.database.manifests import DatabaseManifests
 from entrepot.database.uploads import DatabaseUploads
+from entrepot.registry.deletion import DeletionRows
+from entrepot.registry.garbage import GarbageRows
 from entrepot.registry.identity import new_key, new_upload_id
 from entrepot.registry.ports import BlobRows, Housekeeping, ManifestRows, NewManifest, Upload, UploadRows
 
@@ -45,6 +49,8 @@ class Rows:
     blobs: BlobRows
     uploads: Uploading
     manifests: ManifestRows
+    deletions: DeletionRows
+    garbage: GarbageRows
 
     async def changes(self) -> list[Change]:
         """All changes, oldest first."""
@@ -70,7 +76,14 @@ class Rows:
 def rows_over(engine: Engine) -> Rows:
     """The ports over an engine, as the composition root makes them."""
     cache = ReadCache(engine)
-    return Rows(engine, DatabaseBlobs(engine, cache), DatabaseUploads(engine), DatabaseManifests(engine, cache))
+    return Rows(
+        engine,
+        DatabaseBlobs(engine, cache),
+        DatabaseUploads(engine),
+        DatabaseManifests(engine, cache),
+        DatabaseDeletions(engine),
+        DatabaseGarbage(engine),
+    )
 
 
 @dataclass

@@ -149,6 +149,21 @@ class Manifests:
 
 
 @dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """How long what was deleted can come back, and what nothing names stays. docs/lifecycle.md draws the states."""
+
+    undo: int = _one(
+        kinds.WHOLE_DURATION, 14 * 86400, "How long a deleted image, index or repository can be brought back."
+    )
+    grace: int = _one(
+        kinds.WHOLE_DURATION, 86400, "How long a blob that no manifest names stays as it is, since its last use."
+    )
+    quarantine: int = _one(
+        kinds.WHOLE_DURATION, 86400, "How long it then stays in quarantine, from which any use brings it back."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Uploads:
     """Unfinished uploads."""
 
@@ -286,6 +301,7 @@ class Settings:
     storage: Storage = Storage()
     database: Database = Database()
     manifests: Manifests = Manifests()
+    lifecycle: Lifecycle = Lifecycle()
     uploads: Uploads = Uploads()
     accounts: Accounts = Accounts()
     auth: Auth = Auth()

@@ -5,35 +5,38 @@ from entrepot.access.grant import Grant
 from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Transaction
+from entrepot.database.holding import revive, use
 from entrepot.database.quotas import room_for_blob
-from entrepot.database.repositories import made_repository_id, repository_id
+from entrepot.database.repositories import made_repository_id
 from entrepot.registry.ports import StoredBlob
 
 _FIND = (
-    "SELECT b.digest, b.size, b.store, b.key, r.id, r.rights_version FROM repositories r"
+    "SELECT b.digest, b.size, b.store, b.key, r.id, r.rights_version, b.state FROM repositories r"
     " JOIN links l ON l.repository_id = r.id JOIN blobs b ON b.id = l.blob_id"
-    " WHERE r.name = :repository AND b.digest = :digest"
+    " WHERE r.name = :repository AND b.digest = :digest AND b.state <> 'removing'"
 )
 _LINK = (
-    "INSERT INTO links (repository_id, blob_id, created_at) VALUES (:repository, :blob, now_us())"
+    "INSERT INTO links (repository_id, blob_id, created_at, loose_since) SELECT r.id, :blob, now_us(),"
+    " CASE WHEN r.upstream IS NULL THEN now_us() END FROM repositories r WHERE r.id = :repository"
     " ON CONFLICT (repository_id, blob_id) DO NOTHING"
-)
-_UNLINK = (
-    "DELETE FROM links WHERE repository_id = :repository AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
 )
 _LINKED_ANYWHERE = (
     "SELECT b.id, b.size FROM blobs b WHERE b.digest = :digest"
-    " AND EXISTS (SELECT 1 FROM links l WHERE l.blob_id = b.id)"
+    " AND b.state <> 'removing' AND EXISTS (SELECT 1 FROM links l WHERE l.blob_id = b.id)"
 )
 _LINKED_IN = (
     "SELECT b.id, b.size, r.id, r.rights_version FROM repositories r JOIN links l ON l.repository_id = r.id"
     " JOIN blobs b ON b.id = l.blob_id"
-    " WHERE r.name = :source AND b.digest = :digest"
+    " WHERE r.name = :source AND b.digest = :digest AND b.state <> 'removing'"
 )
 
 
+class _BeingRemoved(Exception):
+    """The collector was first: the client uploads the blob anew."""
+
+
 async def link(transaction: Transaction, repository: int, blob: int, digest: str, caller: Caller) -> None:
-    """Let a repository read a blob."""
+    """Let a repository read a blob; in a hosted one the link is loose until a manifest names it."""
     if await transaction.run(_LINK, repository=repository, blob=blob):
         await record(transaction, caller, "blob.link", repository, new=digest)
 
@@ -54,21 +57,12 @@ class DatabaseBlobs:
         rows = await self._engine.read(_FIND, repository=repository, digest=digest)
         if not rows:
             return None
-        blob = StoredBlob(*rows[0])
+        *found, state = rows[0]
+        if state == "quarantined" and not await self._engine.write(lambda t: revive(t, digest), durable=True):
+            return await self.find_blob(repository, digest)
+        blob = StoredBlob(*found)
         self._cache.put(repository, key, blob, 0)
         return blob
-
-    async def unlink_blob(self, repository: str, digest: str, caller: Caller) -> bool:
-        """See the port."""
-
-        async def unlink(transaction: Transaction) -> bool:
-            identity = await repository_id(transaction, repository, caller)
-            if identity is None or not await transaction.run(_UNLINK, repository=identity, digest=digest):
-                return False
-            await record(transaction, caller, "blob.unlink", identity, old=digest)
-            return True
-
-        return await self._engine.write(unlink, durable=True)
 
     async def mount_blob(self, repository: str, digest: str, source: str | None, caller: Caller, grant: Grant) -> bool:
         """See the port."""
@@ -80,9 +74,14 @@ class DatabaseBlobs:
             target = await made_repository_id(transaction, repository, caller)
             await room_for_blob(transaction, target, *blob)
             await link(transaction, target, blob[0], digest, caller)
+            if not await use(transaction, target, blob[0]):
+                raise _BeingRemoved
             return True
 
-        return await self._engine.write(mount, durable=True)
+        try:
+            return await self._engine.write(mount, durable=True)
+        except _BeingRemoved:
+            return False
 
 
 async def _mountable(transaction: Transaction, digest: str, source: str | None, grant: Grant) -> tuple[int, int] | None:

@@ -46,33 +46,23 @@ _TAKE_NAME = "DELETE FROM former_names WHERE name = :name"
 _DROP_GRANTS = "DELETE FROM grants WHERE repository_id = :id"
 _DROP_STARS = "DELETE FROM stars WHERE repository_id = :id"
 _DROP_FORMER = "DELETE FROM former_names WHERE repository_id = :id"
-_NOW = "CASE WHEN now_us() > t.moved_at THEN now_us() ELSE t.moved_at + 1 END"
-_TAGS = (
-    f"SELECT t.name, m.digest, {_NOW} FROM tags t JOIN manifests m ON m.id = t.manifest_id"  # noqa: S608
-    " WHERE t.repository_id = :id ORDER BY t.name"
-)
-_MANIFESTS = "SELECT digest FROM manifests WHERE repository_id = :id ORDER BY id"
 _LOCK_UPLOADS = "UPDATE uploads SET generation = generation + 1 WHERE repository_id = :id"
 _TRASH_BODIES = (
     "INSERT INTO trash (store, key) SELECT u.store, b.key FROM upload_bodies b JOIN uploads u ON u.id = b.upload_id"
     " WHERE u.repository_id = :id ON CONFLICT (store, key) DO NOTHING"
 )
-_EMPTY = (
+_END_WORK = (
     _LOCK_UPLOADS,
     _TRASH_BODIES,
     "DELETE FROM upload_bodies WHERE upload_id IN (SELECT id FROM uploads WHERE repository_id = :id)",
     "DELETE FROM uploads WHERE repository_id = :id",
-    "DELETE FROM tags WHERE repository_id = :id",
-    "DELETE FROM manifest_references WHERE manifest_id IN (SELECT id FROM manifests WHERE repository_id = :id)",
-    "DELETE FROM manifests WHERE repository_id = :id",
-    "DELETE FROM links WHERE repository_id = :id",
     _DROP_GRANTS,
     _DROP_STARS,
     _DROP_FORMER,
 )
 _END = (
-    "UPDATE repositories SET name = :gone, deleted_name = name, deleted_at = now_us(), description = '', readme = '',"
-    " stars = 0, rights_version = rights_version + 1 WHERE id = :id"
+    "UPDATE repositories SET name = :gone, deleted_name = name, deleted_at = now_us(), sighted = NULL, stars = 0,"
+    " rights_version = rights_version + 1 WHERE id = :id"
 )
 _STAR = (
     "INSERT INTO stars (repository_id, account_id, created_at) SELECT r.id, :account, now_us() FROM repositories r"
@@ -194,11 +184,7 @@ class DatabaseHubRepositories:
 
         async def delete(transaction: Transaction) -> None:
             identity, (name, _, _, _) = await _locked(transaction, caller)
-            for tag, digest, at in await transaction.all(_TAGS, id=identity):
-                await record(transaction, caller, "tag.delete", identity, tag=tag, old=digest, at=at)
-            for (digest,) in await transaction.all(_MANIFESTS, id=identity):
-                await record(transaction, caller, "manifest.delete", identity, old=digest)
-            for statement in _EMPTY:
+            for statement in _END_WORK:
                 await transaction.run(statement, id=identity)
             await transaction.run(_END, id=identity, gone=f"~{identity}")
             await index(transaction, identity)

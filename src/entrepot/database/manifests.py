@@ -6,6 +6,7 @@ from entrepot.access.caller import Caller
 from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
 from entrepot.database.engine import Conflict, Engine, Transaction
+from entrepot.database.holding import hold
 from entrepot.database.quotas import room
 from entrepot.database.repositories import made_repository_id, repository_id
 from entrepot.registry.ports import NewManifest, Referrer, StoredManifest, StoredRepository
@@ -23,10 +24,11 @@ _BY_TAG = (
 )
 _BY_DIGEST = (
     f"{_COLUMNS} JOIN manifests m ON m.repository_id = r.id WHERE r.name = :repository AND m.digest = :reference"
+    " AND m.deleted_at IS NULL"
 )
 _HOLDS = (
     "(EXISTS (SELECT 1 FROM links l WHERE l.repository_id = r.id)"
-    " OR EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id))"
+    " OR EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id AND m.deleted_at IS NULL))"
 )
 _REPOSITORY = (
     f"SELECT r.id, r.rights_version, CASE WHEN {_HOLDS} THEN 1 ELSE 0 END FROM repositories r"  # noqa: S608 - a constant
@@ -43,22 +45,25 @@ _TAGS = (
 _REFERRERS = (
     "SELECT m.id, m.media_type, m.digest, m.size, m.artifact_type, m.annotations FROM manifests m"
     " WHERE m.repository_id = (SELECT id FROM repositories WHERE name = :repository)"
-    " AND m.subject = :subject AND m.id > :after"
+    " AND m.subject = :subject AND m.id > :after AND m.deleted_at IS NULL"
 )
 _OF_TYPE = " AND m.artifact_type = :artifact_type"
 _BY_ID = " ORDER BY m.id LIMIT :limit"
-_LINKED = (
-    "SELECT 1 FROM links l JOIN blobs b ON b.id = l.blob_id WHERE l.repository_id = :repository AND b.digest = :digest"
-)
 _INSERT = (
     "INSERT INTO manifests (repository_id, digest, media_type, size, artifact_type, subject, pushed_at, annotations,"
-    " kind, content) VALUES (:repository, :digest, :media_type, :size, :artifact_type, :subject, now_us(),"
-    " :annotations, :kind, :content) ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id"
+    " kind, content, tagged) VALUES (:repository, :digest, :media_type, :size, :artifact_type, :subject, now_us(),"
+    " :annotations, :kind, :content, :tagged) ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id"
 )
 _PUSHED_AGAIN = (
-    "UPDATE manifests SET pushed_at = now_us() WHERE repository_id = :repository AND digest = :digest"
-    " RETURNING id, media_type"
+    "UPDATE manifests SET pushed_at = now_us(), tagged = CASE WHEN tagged > :tagged THEN tagged ELSE :tagged END"
+    " WHERE repository_id = :repository AND digest = :digest RETURNING id, media_type, deletion_id, deleted_at"
 )
+_LEAVE_TAGS = "DELETE FROM deleted_tags WHERE manifest_id = :manifest"
+_LEAVE = (
+    "DELETE FROM deletions WHERE id = :deletion AND NOT EXISTS (SELECT 1 FROM manifests m WHERE"
+    " m.deletion_id = :deletion) AND NOT EXISTS (SELECT 1 FROM deleted_tags t WHERE t.deletion_id = :deletion)"
+)
+_LIVE_AGAIN = "UPDATE manifests SET deleted_at = NULL, deletion_id = NULL, sighted = NULL WHERE id = :id"
 _RETYPE = "UPDATE manifests SET media_type = :media_type WHERE id = :id"
 _REFER = (
     "INSERT INTO manifest_references (manifest_id, digest, kind) VALUES (:manifest, :digest, :kind)"
@@ -76,11 +81,14 @@ _LAST_CHANGE = "SELECT at FROM changes WHERE repository_id = :repository AND tag
 _MOVE_LATER = "UPDATE tags SET moved_at = :at WHERE repository_id = :repository AND name = :tag"
 _DIGEST = "SELECT digest FROM manifests WHERE id = :id"
 _ID = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest"
-_NOW = "CASE WHEN now_us() > moved_at THEN now_us() ELSE moved_at + 1 END"
-_DROP_TAG = f"DELETE FROM tags WHERE repository_id = :repository AND name = :tag RETURNING manifest_id, {_NOW}"  # noqa: S608
-_DROP_TAGS = f"DELETE FROM tags WHERE manifest_id = :manifest RETURNING name, {_NOW}"  # noqa: S608
-_DROP_REFERENCES = "DELETE FROM manifest_references WHERE manifest_id = :manifest"
-_DROP = "DELETE FROM manifests WHERE id = :manifest"
+
+
+class _Missing(Exception):
+    """Blobs that the repository does not have: what was held already is let go with the transaction."""
+
+    def __init__(self, digests: list[str]) -> None:
+        super().__init__()
+        self.digests = digests
 
 
 class DatabaseManifests:
@@ -114,58 +122,27 @@ class DatabaseManifests:
     ) -> list[str]:
         """See the port."""
 
-        async def put(transaction: Transaction) -> list[str]:
+        async def put(transaction: Transaction) -> None:
             identity = await repository_id(transaction, repository, caller)
-            missing = [
-                digest
-                for digest in manifest.required
-                if identity is None or not await transaction.one(_LINKED, repository=identity, digest=digest)
-            ]
-            if missing:
-                return missing
+            if identity is None and manifest.required:
+                raise _Missing(list(manifest.required))
             if identity is None:
                 identity = await made_repository_id(transaction, repository, caller)
+            others = {digest for digest, _ in manifest.references} - set(manifest.required)
+            missing = await hold(transaction, identity, manifest.required, others)
+            if missing:
+                raise _Missing([digest for digest in manifest.required if digest in missing])
             if not await transaction.one(_ID, repository=identity, digest=manifest.digest):
                 await room(transaction, identity, len(manifest.content))
-            stored = await _store(transaction, identity, manifest, caller)
+            stored = await _store(transaction, identity, manifest, bool(tags), caller)
             for tag in tags:
-                await _move(transaction, identity, tag, stored, manifest.digest, caller)
-            return []
+                await move(transaction, identity, tag, stored, manifest.digest, caller)
 
-        return await self._engine.write(put, durable=True)
-
-    async def delete_manifest(self, repository: str, digest: str, caller: Caller) -> list[str] | None:
-        """See the port."""
-
-        async def delete(transaction: Transaction) -> list[str] | None:
-            identity = await repository_id(transaction, repository, caller)
-            row = await transaction.one(_ID, repository=identity, digest=digest) if identity is not None else None
-            if identity is None or row is None:
-                return None
-            tags = await transaction.all(_DROP_TAGS, manifest=row[0])
-            for tag, at in tags:
-                await record(transaction, caller, "tag.delete", identity, tag=tag, old=digest, at=at)
-            await transaction.run(_DROP_REFERENCES, manifest=row[0])
-            if not await transaction.run(_DROP, manifest=row[0]):
-                raise Conflict("the manifest was deleted meanwhile")
-            await record(transaction, caller, "manifest.delete", identity, old=digest)
-            return sorted(tag for tag, _ in tags)
-
-        return await self._engine.write(delete, durable=True)
-
-    async def delete_tag(self, repository: str, tag: str, caller: Caller) -> bool:
-        """See the port."""
-
-        async def delete(transaction: Transaction) -> bool:
-            identity = await repository_id(transaction, repository, caller)
-            row = await transaction.one(_DROP_TAG, repository=identity, tag=tag) if identity is not None else None
-            if identity is None or row is None:
-                return False
-            digest = await _digest(transaction, row[0])
-            await record(transaction, caller, "tag.delete", identity, tag=tag, old=digest, at=row[1])
-            return True
-
-        return await self._engine.write(delete, durable=True)
+        try:
+            await self._engine.write(put, durable=True)
+        except _Missing as missing:
+            return missing.digests
+        return []
 
     async def tags(self, repository: str, after: str, limit: int) -> list[str]:
         """See the port."""
@@ -187,7 +164,7 @@ class DatabaseManifests:
         return [Referrer(*row) for row in rows]
 
 
-async def _store(transaction: Transaction, repository: int, manifest: NewManifest, caller: Caller) -> int:
+async def _store(transaction: Transaction, repository: int, manifest: NewManifest, tagged: bool, caller: Caller) -> int:
     row = await transaction.one(
         _INSERT,
         repository=repository,
@@ -199,11 +176,17 @@ async def _store(transaction: Transaction, repository: int, manifest: NewManifes
         annotations=manifest.annotations,
         kind=manifest.kind,
         content=manifest.content,
+        tagged=int(tagged),
     )
     if row is None:
-        row = await transaction.one(_PUSHED_AGAIN, repository=repository, digest=manifest.digest)
+        again = {"repository": repository, "digest": manifest.digest, "tagged": int(tagged)}
+        row = await transaction.one(_PUSHED_AGAIN, **again)
         if row is None:
-            raise Conflict("the manifest was deleted meanwhile")
+            raise Conflict("the manifest was forgotten meanwhile")
+        if row[3] is not None:
+            await transaction.run(_LIVE_AGAIN, id=row[0])
+            await leave_deletion(transaction, row[0], row[2])
+            await record(transaction, caller, "manifest.push", repository, new=manifest.digest)
         if row[1] != manifest.media_type:
             await transaction.run(_RETYPE, id=row[0], media_type=manifest.media_type)
             await record(transaction, caller, "manifest.push", repository, old=manifest.digest, new=manifest.digest)
@@ -214,9 +197,23 @@ async def _store(transaction: Transaction, repository: int, manifest: NewManifes
     return int(row[0])
 
 
-async def _move(
-    transaction: Transaction, repository: int, tag: str, manifest: int, digest: str, caller: Caller
+async def leave_deletion(transaction: Transaction, manifest: int, deletion: int | None) -> None:
+    """What went with a manifest that is forgotten, or was pushed again, is no longer brought back with it."""
+    await transaction.run(_LEAVE_TAGS, manifest=manifest)
+    if deletion is not None:
+        await transaction.run(_LEAVE, deletion=deletion)
+
+
+async def move(
+    transaction: Transaction,
+    repository: int,
+    tag: str,
+    manifest: int,
+    digest: str,
+    caller: Caller,
+    kind: str = "tag.move",
 ) -> None:
+    """Let a tag name a manifest, and write that into its history; nothing when it does already."""
     row = await transaction.one(_MOVE, repository=repository, tag=tag, manifest=manifest)
     if row is None:
         return
@@ -226,7 +223,7 @@ async def _move(
         at = await _after_its_past(transaction, repository, tag, at)
     else:
         old = await _digest(transaction, previous)
-    await record(transaction, caller, "tag.move", repository, tag=tag, old=old, new=digest, at=at)
+    await record(transaction, caller, kind, repository, tag=tag, old=old, new=digest, at=at)
 
 
 async def _after_its_past(transaction: Transaction, repository: int, tag: str, at: int) -> int:

@@ -14,6 +14,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from entrepot.database.sqlite import now_us
+
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 
@@ -48,6 +50,7 @@ def _prepare(connection: Any, record: object) -> None:
     """Left to itself the driver begins no transaction for DDL, and a migration could be cut in half."""
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.create_function("now_us", 0, now_us)
 
 
 def _begin(connection: Connection) -> None:

@@ -60,7 +60,6 @@ async def made_repository_id(transaction: Transaction, name: str, caller: Caller
         return found
     await transaction.run(_GRANT_CREATOR, repository=row[0], account=caller.account_id, namespace=basis.namespace_id)
     await index(transaction, row[0])
-    await index(transaction, row[0])
     await record(transaction, caller, "repository.create", row[0], new=basis.visibility)
     return int(row[0])
 

@@ -36,7 +36,7 @@ def connect(path: Path, *, read_only: bool = False) -> Any:
     connection = sqlite.connect(
         str(path), isolation_level=None, check_same_thread=False, cached_statements=256, timeout=10
     )
-    connection.create_function("now_us", 0, _now_us)
+    connection.create_function("now_us", 0, now_us)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
@@ -248,7 +248,8 @@ def _resolve(outcomes: list[Outcome]) -> None:
             pending.done.set_exception(error)
 
 
-def _now_us() -> int:
+def now_us() -> int:
+    """The database's clock, which SQLite itself has only in milliseconds."""
     return time.time_ns() // 1000
 
 

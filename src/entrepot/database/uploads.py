@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from entrepot.access.caller import Caller
 from entrepot.database.blobs import link
 from entrepot.database.engine import Conflict, Engine, Transaction
+from entrepot.database.holding import use
 from entrepot.database.quotas import room
 from entrepot.database.repositories import made_repository_id
 from entrepot.registry.ports import Body, Upload
@@ -51,10 +52,14 @@ _LOCK_ANY = (
     " WHERE id = :id AND repository_id = (SELECT id FROM repositories WHERE name = :repository)"
 )
 _NEW_BLOB = (
-    "INSERT INTO blobs (digest, size, store, key, created_at) VALUES (:digest, :size, :store, :key, now_us())"
-    " ON CONFLICT (digest) DO NOTHING RETURNING id"
+    "INSERT INTO blobs (digest, size, store, key, created_at, state, since)"
+    " VALUES (:digest, :size, :store, :key, now_us(), 'loose', now_us()) ON CONFLICT (digest) DO NOTHING RETURNING id"
 )
-_OLD_BLOB = "SELECT id FROM blobs WHERE digest = :digest"
+_OLD_BLOB = "SELECT id, store, key FROM blobs WHERE digest = :digest"
+_TAKE_OVER = (
+    "UPDATE blobs SET store = :store, key = :key, size = :size, state = 'loose', since = now_us(), sighted = NULL"
+    " WHERE id = :blob AND state = 'removing'"
+)
 _KNOW_STORE = "INSERT INTO store (name, id, generation) VALUES (:name, :id, 1) ON CONFLICT (name) DO NOTHING"
 _STORE = "SELECT id, generation FROM store WHERE name = :name"
 _EXPIRED = "SELECT id FROM uploads WHERE expires_at <= now_us() ORDER BY expires_at LIMIT :limit"
@@ -183,13 +188,19 @@ class DatabaseUploads:
             if not await transaction.run(_LOCK, id=upload.id, size=upload.offset, generation=upload.generation):
                 await _discard(transaction, upload, key)
                 return False
-            row = await transaction.one(_NEW_BLOB, digest=digest, size=size, store=upload.store, key=key)
-            keep = key if row is not None else ""
+            new = await transaction.one(_NEW_BLOB, digest=digest, size=size, store=upload.store, key=key)
+            row = new or await transaction.one(_OLD_BLOB, digest=digest)
             if row is None:
-                row = await transaction.one(_OLD_BLOB, digest=digest)
-                assert row is not None
+                raise Conflict("the blob was removed meanwhile")
             await link(transaction, upload.repository_id, row[0], digest, caller)
-            await _end(transaction, upload.id, keep)
+            keep = new is not None
+            if not await use(transaction, upload.repository_id, row[0]):  # the old bytes are on their way out
+                keep = bool(await transaction.run(_TAKE_OVER, blob=row[0], store=upload.store, key=key, size=size))
+                if not keep:
+                    raise Conflict("the blob was removed meanwhile")
+                await transaction.run(_TRASH, store=row[1], key=row[2])
+                await use(transaction, upload.repository_id, row[0])
+            await _end(transaction, upload.id, key if keep else "")
             return True
 
         return await self._engine.write(close, durable=True)

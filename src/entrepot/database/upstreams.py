@@ -3,7 +3,8 @@
 from entrepot.access.caller import Caller
 from entrepot.database.blobs import link
 from entrepot.database.changes import record
-from entrepot.database.engine import Engine, Transaction
+from entrepot.database.engine import Conflict, Engine, Transaction
+from entrepot.database.holding import loosen_blob, use
 from entrepot.proxy.ports import Seen
 
 # Nobody lists what comes from an upstream: who may read it is decided by the upstream's configuration.
@@ -17,7 +18,10 @@ _NAMING = (
     " JOIN repositories r ON r.id = m.repository_id"
     " WHERE f.digest = :digest AND f.kind <> 'child' AND r.name = :name LIMIT 1"
 )
-_STORED = "SELECT r.id, b.id FROM repositories r, blobs b WHERE r.name = :name AND b.digest = :digest"
+_STORED = (
+    "SELECT r.id, b.id FROM repositories r, blobs b WHERE r.name = :name AND b.digest = :digest"
+    " AND b.state <> 'removing'"
+)
 _SEEN = (
     "SELECT t.checked_at, t.gone_since FROM upstream_tags t JOIN repositories r ON r.id = t.repository_id"
     " WHERE r.name = :name AND t.tag = :tag"
@@ -107,9 +111,14 @@ class DatabaseUpstreams:
             if row is None:
                 return False
             await link(transaction, row[0], row[1], digest, _NOBODY)
+            if not await use(transaction, row[0], row[1]):
+                raise Conflict("the blob is being removed")
             return True
 
-        return await self._engine.write(add, durable=False)
+        try:
+            return await self._engine.write(add, durable=False)
+        except Conflict:
+            return False
 
     async def seen(self, repository: str, tag: str) -> Seen:
         """See the port."""
@@ -163,6 +172,8 @@ class DatabaseUpstreams:
                 await record(transaction, _NOBODY, "blob.unlink", repository, old=digest)
                 if await transaction.run(_UNHELD, blob=blob, digest=digest):
                     await transaction.run(_TRASH, store=store, key=key)
+                else:
+                    await loosen_blob(transaction, digest)
                 freed += size
             return freed
 

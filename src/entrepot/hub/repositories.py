@@ -75,7 +75,7 @@ class HubRepositoryRows(Protocol):
         ...
 
     async def delete(self, caller: Caller) -> None:
-        """End it with its tags, manifests, uploads, grants and stars."""
+        """Take its name, and end its uploads, grants and stars; its tags and manifests wait for an undo."""
         ...
 
     async def set_star(self, repository_id: int, account_id: int, starred: bool) -> None:

@@ -22,7 +22,7 @@ class UploadCleaning:
 
     async def expire(self) -> int:
         """End sessions past their time; returns how many."""
-        if not await self._all_agree():
+        if not await self.all_agree():
             return 0
         total = 0
         while count := await self._rows.expire_uploads(_STEP):
@@ -31,7 +31,7 @@ class UploadCleaning:
 
     async def empty_trash(self) -> int:
         """Remove the bytes of trashed keys, then forget the keys; a crash in between repeats the removal."""
-        if not await self._all_agree():
+        if not await self.all_agree():
             return 0
         total = 0
         while keys := [key for key in await self._rows.trashed(_STEP) if key[0] in self._stores]:
@@ -41,7 +41,7 @@ class UploadCleaning:
             total += len(keys)
         return total
 
-    async def _all_agree(self) -> bool:
+    async def all_agree(self) -> bool:
         """Whether database and bytes belong together: after a restore, or with a directory of another database, nothing
         may be removed until an administrator has looked."""
         for name, store in self._stores.items():

@@ -1,7 +1,7 @@
 """Who may look into a repository: a grant is asked about what is stored, never about a name alone."""
 
 from entrepot.access.grant import Grant
-from entrepot.registry.errors import Unauthorized
+from entrepot.registry.errors import ManifestUnknown, NameUnknown, Unauthorized
 from entrepot.registry.ports import RepositoryRows, StoredRepository
 
 
@@ -15,3 +15,10 @@ async def admitted(rows: RepositoryRows, repository: str, grant: Grant) -> Store
     if not grant.covers(repository, found.id, found.rights_version):
         raise Unauthorized
     return found
+
+
+def missing(found: StoredRepository | None, repository: str, reference: str) -> ManifestUnknown | NameUnknown:
+    """The refusal of a tag or digest that is not there."""
+    if found is not None and found.holding:
+        return ManifestUnknown("this repository has no such manifest", {"reference": reference})
+    return NameUnknown("there is no such repository", {"name": repository})

@@ -1,20 +1,18 @@
 """Blobs as a repository sees them: readable only through its own link."""
 
-from entrepot.access.caller import Caller
 from entrepot.access.grant import Grant
 from entrepot.oci.digest import Digest
 from entrepot.registry.admission import admitted
-from entrepot.registry.errors import BlobUnknown, Unauthorized, Unsupported
+from entrepot.registry.errors import BlobUnknown, Unauthorized
 from entrepot.registry.ports import BlobRows, RepositoryRows, StoredBlob
 
 
 class Blobs:
-    """Finding and unlinking."""
+    """Finding."""
 
-    def __init__(self, rows: BlobRows, repositories: RepositoryRows, *, deletion: bool) -> None:
+    def __init__(self, rows: BlobRows, repositories: RepositoryRows) -> None:
         self._rows = rows
         self._repositories = repositories
-        self._deletion = deletion
 
     async def find(self, repository: str, digest: Digest, grant: Grant) -> StoredBlob:
         """The blob, when this repository has it; Unauthorized when the grant is not for the repository."""
@@ -25,10 +23,3 @@ class Blobs:
         if not grant.covers(repository, blob.repository_id, blob.rights_version):
             raise Unauthorized
         return blob
-
-    async def delete(self, repository: str, digest: Digest, caller: Caller) -> None:
-        """End this repository's link; other repositories keep theirs."""
-        if not self._deletion:
-            raise Unsupported("deletion is switched off here: set storage.delete.enabled to true")
-        if not await self._rows.unlink_blob(repository, str(digest), caller):
-            raise BlobUnknown("this repository has no such blob", {"digest": str(digest)})

@@ -7,7 +7,7 @@ RegistryError
 ├── ManifestBlobUnknown
 ├── UploadInvalid ── UploadOutOfOrder, BodyTimedOut
 ├── BodyLost
-├── Unsupported, Denied, Unauthorized
+├── Unsupported, Denied, Unauthorized, Moved
 ├── UpstreamError ── UpstreamSlow, UpstreamBusy
 └── StorageError ── StorageFull
 """
@@ -124,6 +124,10 @@ class Denied(RegistryError):
 
 class Unauthorized(RegistryError):
     """The grant is not for this repository, which may not even exist: nothing of it is told."""
+
+
+class Moved(RegistryError):
+    """What was to be changed is not what the caller has seen: somebody else was first."""
 
 
 class UpstreamError(RegistryError):

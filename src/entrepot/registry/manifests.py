@@ -1,4 +1,4 @@
-"""Manifests: pull, push, delete (distribution-spec, "Pulling manifests", "Pushing manifests", "Deleting")."""
+"""Manifests: pull and push (distribution-spec, "Pulling manifests", "Pushing manifests")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,16 @@ from entrepot.access.caller import Caller
 from entrepot.access.grant import Grant
 from entrepot.oci import manifest as oci
 from entrepot.oci.digest import CANONICAL, Digest
-from entrepot.registry.admission import admitted
+from entrepot.registry.admission import admitted, missing
 from entrepot.registry.errors import (
     DigestInvalid,
     ManifestBlobUnknown,
     ManifestInvalid,
     ManifestTooLarge,
-    ManifestUnknown,
     ManifestUnverified,
-    NameUnknown,
     Unauthorized,
-    Unsupported,
 )
-from entrepot.registry.ports import ManifestRows, NewManifest, StoredManifest, StoredRepository
+from entrepot.registry.ports import ManifestRows, NewManifest, StoredManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +31,16 @@ class Pushed:
 class Manifests:
     """The manifests and tags of all repositories."""
 
-    def __init__(self, rows: ManifestRows, *, deletion: bool, accept_missing: bool) -> None:
+    def __init__(self, rows: ManifestRows, *, accept_missing: bool) -> None:
         """`accept_missing`: take manifests whose config or layers are not in the repository."""
         self._rows = rows
-        self._deletion = deletion
         self._accept_missing = accept_missing
 
     async def find(self, repository: str, reference: str, grant: Grant) -> StoredManifest:
         """By tag or digest; ManifestUnknown, NameUnknown, or Unauthorized when the grant is not for the repository."""
         found = await self._rows.find_manifest(repository, reference)
         if found is None:
-            raise _missing(await admitted(self._rows, repository, grant), repository, reference)
+            raise missing(await admitted(self._rows, repository, grant), repository, reference)
         if not grant.covers(repository, found.repository_id, found.rights_version):
             raise Unauthorized
         return found
@@ -71,28 +67,14 @@ class Manifests:
         except oci.InvalidManifest as error:
             raise ManifestInvalid(str(error)) from None
         new = self._new(manifest, str(actual), content)
-        missing = await self._rows.put_manifest(repository, new, tags, caller)
-        if missing:
+        absent = await self._rows.put_manifest(repository, new, tags, caller)
+        if absent:
             raise ManifestBlobUnknown(
-                f"the manifest names {len(missing)} blob(s) that {repository} does not have: push them first,"
-                f" {missing[0]} for one",
-                {"digest": missing[0], "digests": missing[:100]},
+                f"the manifest names {len(absent)} blob(s) that {repository} does not have: push them first,"
+                f" {absent[0]} for one",
+                {"digest": absent[0], "digests": absent[:100]},
             )
         return Pushed(str(actual), tuple(tags), manifest.subject)
-
-    async def delete(self, repository: str, digest: Digest, caller: Caller) -> list[str]:
-        """Delete the manifest and every tag that names it; returns those tags."""
-        self._refuse_when_off()
-        tags = await self._rows.delete_manifest(repository, str(digest), caller)
-        if tags is None:
-            raise _missing(await self._rows.find_repository(repository), repository, str(digest))
-        return tags
-
-    async def delete_tag(self, repository: str, tag: str, caller: Caller) -> None:
-        """Delete the tag; its manifest stays and answers by digest."""
-        self._refuse_when_off()
-        if not await self._rows.delete_tag(repository, tag, caller):
-            raise _missing(await self._rows.find_repository(repository), repository, tag)
 
     def _new(self, manifest: oci.Manifest, digest: str, content: bytes) -> NewManifest:
         blobs = [(manifest.config, "config")] if manifest.config else []
@@ -109,13 +91,3 @@ class Manifests:
             required=tuple(dict.fromkeys(required)),
             references=tuple(dict.fromkeys([*blobs, *((child, "child") for child in manifest.children)])),
         )
-
-    def _refuse_when_off(self) -> None:
-        if not self._deletion:
-            raise Unsupported("deletion is switched off here: set storage.delete.enabled to true")
-
-
-def _missing(found: StoredRepository | None, repository: str, reference: str) -> ManifestUnknown | NameUnknown:
-    if found is not None and found.holding:
-        return ManifestUnknown("this repository has no such manifest", {"reference": reference})
-    return NameUnknown("there is no such repository", {"name": repository})

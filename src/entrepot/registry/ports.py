@@ -186,10 +186,6 @@ class BlobRows(Protocol):
         """The blob, when it is linked in this repository."""
         ...
 
-    async def unlink_blob(self, repository: str, digest: str, caller: Caller) -> bool:
-        """End the repository's link; False when there was none."""
-        ...
-
     async def mount_blob(self, repository: str, digest: str, source: str | None, caller: Caller, grant: Grant) -> bool:
         """Link a blob that `source` has and `grant` covers; False when not. Durable when it returns.
 
@@ -268,14 +264,6 @@ class ManifestRows(RepositoryRows, Protocol):
 
         Returns the digests of `manifest.required` that the repository does not have; then nothing was changed.
         """
-        ...
-
-    async def delete_manifest(self, repository: str, digest: str, caller: Caller) -> list[str] | None:
-        """Delete a manifest and all its tags, which it returns; None when there is no such manifest."""
-        ...
-
-    async def delete_tag(self, repository: str, tag: str, caller: Caller) -> bool:
-        """Delete a tag, and only the tag; False when there is none."""
         ...
 
     async def tags(self, repository: str, after: str, limit: int) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from entrepot.access.caller import Caller
 from entrepot.oci.digest import Digest
 from entrepot.proxy.repositories import Repositories
-from entrepot.registry.blobs import Blobs
+from entrepot.registry.deletion import Deletions
 from entrepot.registry.ports import Bytes, StoredBlob
 from entrepot.web.message import Answer, Conditions, Headers
 from entrepot.web.v2.errors import refusal
@@ -19,9 +19,9 @@ _TYPE = (b"content-type", b"application/octet-stream")
 class BlobDoor:
     """Blobs over HTTP."""
 
-    def __init__(self, repositories: Repositories, blobs: Blobs, store: Bytes) -> None:
+    def __init__(self, repositories: Repositories, deletions: Deletions, store: Bytes) -> None:
         self._repositories = repositories
-        self._blobs = blobs
+        self._deletions = deletions
         self._store = store
 
     async def get(self, request: Conditions, name: str, digest: Digest, visit: Visit) -> Answer:
@@ -53,7 +53,7 @@ class BlobDoor:
 
     async def delete(self, name: str, digest: Digest, caller: Caller) -> Answer:
         """DELETE: 202 when this repository's link has ended."""
-        await self._blobs.delete(name, digest, caller)
+        await self._deletions.delete_blob(name, digest, caller)
         return Answer(202)
 
     def _part(self, blob: StoredBlob, status: int, headers: Headers, first: int, length: int) -> Answer:

@@ -37,6 +37,7 @@ TABLE: dict[type[errors.RegistryError], Wire] = {
     errors.Unsupported: Wire("UNSUPPORTED", 405),
     errors.Denied: Wire("DENIED", 403),
     errors.Unauthorized: Wire("UNAUTHORIZED", 401),
+    errors.Moved: Wire("DENIED", 409),
     errors.UpstreamError: Wire("UNAVAILABLE", 502),
     errors.UpstreamSlow: Wire("UNAVAILABLE", 504),
     errors.UpstreamBusy: Wire("TOOMANYREQUESTS", 429),

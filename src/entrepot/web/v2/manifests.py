@@ -6,6 +6,7 @@ from entrepot.oci.digest import Digest
 from entrepot.oci.manifest import MAX_SIZE
 from entrepot.oci.mediatype import OCI_INDEX
 from entrepot.proxy.repositories import Repositories
+from entrepot.registry.deletion import Deleted, Deletions
 from entrepot.registry.errors import BodyInterrupted, BodyLost, ManifestTooLarge, TagInvalid
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import Stale, StoredManifest
@@ -24,10 +25,13 @@ _MOST_TAGS = 100  # of one PUT; the specification asks for at least 10
 class ManifestDoor:
     """Manifests and tags."""
 
-    def __init__(self, repositories: Repositories, manifests: Manifests, desk: PullDesk | None) -> None:
+    def __init__(
+        self, repositories: Repositories, manifests: Manifests, deletions: Deletions, desk: PullDesk | None
+    ) -> None:
         """`desk`: where pulls are charged and noted; without accounts there is none."""
         self._repositories = repositories
         self._manifests = manifests
+        self._deletions = deletions
         self._desk = desk
 
     async def get(self, request: Conditions, name: str, reference: str, visit: Visit) -> Answer:
@@ -79,10 +83,10 @@ class ManifestDoor:
         """DELETE by tag takes the tag; by digest the manifest and its tags."""
         wanted = reference_from(reference)
         if not isinstance(wanted, Digest):
-            await self._manifests.delete_tag(name, wanted, caller)
-            return Answer(202)
-        tags = await self._manifests.delete(name, wanted, caller)
-        return Answer(202, _warning(tags) if len(tags) > 1 else [])
+            gone = await self._deletions.delete_tag(name, wanted, caller)
+            return Answer(202, _still_there(name, gone.digest))
+        deleted = await self._deletions.delete(name, wanted, caller)
+        return Answer(202, _went_along(deleted))
 
 
 def manifest_headers(manifest: StoredManifest, *, by_tag: bool) -> Headers:
@@ -104,10 +108,24 @@ def _stale(stale: Stale) -> Headers:
     return headers
 
 
-def _warning(tags: list[str]) -> Headers:
+def _went_along(deleted: Deleted) -> Headers:
     """For clients that delete a tag by its digest and take its siblings along (distribution-spec, "Warnings")."""
-    named = ", ".join(tags[:_NAMED_TAGS]) + (", ..." if len(tags) > _NAMED_TAGS else "")
-    return [(b"warning", f'299 - "{len(tags)} tags named this manifest and went with it: {named}"'.encode())]
+    warnings = []
+    if len(deleted.tags) > 1:
+        named = ", ".join(deleted.tags[:_NAMED_TAGS]) + (", ..." if len(deleted.tags) > _NAMED_TAGS else "")
+        warnings.append(f"{len(deleted.tags)} tags named this manifest and went with it: {named}")
+    if len(deleted.manifests) > 1:
+        warnings.append(f"{len(deleted.manifests) - 1} manifests that belong to it went with it")
+    return [(b"warning", f'299 - "{text}"'.encode()) for text in warnings]
+
+
+def _still_there(name: str, digest: str) -> Headers:
+    """Deleting a tag does not delete the image: who deletes one is told (distribution-spec, "Warnings")."""
+    text = (
+        f"the tag is gone, but its image still answers by its digest {digest}:"
+        f" to delete that too, DELETE /v2/{name}/manifests/{digest}"
+    )
+    return [(b"warning", f'299 - "{text}"'.encode())]
 
 
 async def _body(request: Request) -> bytes:

@@ -1,0 +1,313 @@
+"""Deleting manifests and tags, what goes along with them, and bringing it back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from entrepot.access.caller import Caller
+from entrepot.database.changes import record
+from entrepot.database.engine import Conflict, Engine, Transaction
+from entrepot.database.holding import hold
+from entrepot.database.manifests import move
+from entrepot.database.repositories import repository_id
+from entrepot.registry.deletion import Deleted, Preview, Restored, TagDeleted
+from entrepot.registry.errors import Moved, Unsupported
+
+_LIVE = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest AND deleted_at IS NULL"
+_PARENTS = (
+    "SELECT m.id, m.digest FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id WHERE f.digest = :digest"
+    " AND f.kind = 'child' AND m.repository_id = :repository AND m.deleted_at IS NULL"
+)
+_CHILDREN = (
+    "SELECT c.id, c.digest, c.tagged FROM manifest_references f JOIN manifests c ON c.digest = f.digest"
+    " WHERE f.manifest_id = :manifest AND f.kind = 'child' AND c.repository_id = :repository AND c.deleted_at IS NULL"
+    " ORDER BY c.id"
+)
+_REFERRERS = (
+    "SELECT id, digest FROM manifests WHERE repository_id = :repository AND subject = :digest AND deleted_at IS NULL"
+    " ORDER BY id"
+)
+_NAMED = (
+    "SELECT m.id, m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id"
+    " WHERE t.repository_id = :repository AND t.name = :tag"
+)
+_TAGS = "SELECT name FROM tags WHERE manifest_id = :manifest ORDER BY name"
+_NOW = "CASE WHEN now_us() > moved_at THEN now_us() ELSE moved_at + 1 END"
+_DROP_TAG = (
+    f"DELETE FROM tags WHERE repository_id = :repository AND name = :tag AND manifest_id = :manifest RETURNING {_NOW}"  # noqa: S608
+)
+_NEW = "INSERT INTO deletions (repository_id, at, digest) VALUES (:repository, now_us(), :digest) RETURNING id"
+_DELETE = (
+    "UPDATE manifests SET deleted_at = now_us(), deletion_id = :deletion, sighted = NULL"
+    " WHERE id = :manifest AND deleted_at IS NULL"
+)
+_KEEP_TAG = "INSERT INTO deleted_tags (deletion_id, name, manifest_id) VALUES (:deletion, :tag, :manifest)"
+_DELETED = (
+    "SELECT deletion_id FROM manifests WHERE repository_id = :repository AND digest = :digest"
+    " AND deleted_at IS NOT NULL"
+)
+_TOGETHER = "SELECT id, digest FROM manifests WHERE deletion_id = :deletion AND deleted_at IS NOT NULL ORDER BY id"
+_REVIVE = (
+    "UPDATE manifests SET deleted_at = NULL, deletion_id = NULL, sighted = NULL WHERE id = :manifest"
+    " AND deleted_at IS NOT NULL"
+)
+_KEPT_TAGS = "SELECT name, manifest_id FROM deleted_tags WHERE deletion_id = :deletion ORDER BY name"
+_FORGET_TAGS = "DELETE FROM deleted_tags WHERE deletion_id = :deletion"
+_FORGET = "DELETE FROM deletions WHERE id = :deletion"
+_TAKEN = "SELECT m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id WHERE t.repository_id = :repository AND t.name = :tag"  # noqa: E501
+_REFERENCES = "SELECT digest FROM manifest_references WHERE manifest_id = :manifest"
+_LINK_AGAIN = (
+    "INSERT INTO links (repository_id, blob_id, created_at) SELECT u.repository_id, b.id, now_us() FROM unlinked u"
+    " JOIN blobs b ON b.digest = u.digest WHERE u.repository_id = :repository AND u.digest = :digest"
+    " ON CONFLICT (repository_id, blob_id) DO NOTHING"
+)
+_LINKED_AGAIN = "DELETE FROM unlinked WHERE repository_id = :repository AND digest = :digest"
+_SIZE = "SELECT size FROM blobs WHERE digest = :digest"
+_OTHERS = (
+    "SELECT f.manifest_id FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id"
+    " WHERE f.digest = :digest LIMIT :limit"
+)
+_MANIFEST_SIZE = "SELECT size FROM manifests WHERE id = :manifest"
+_HOLDERS = (
+    "SELECT m.digest FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id WHERE f.digest = :digest"
+    " AND m.repository_id = :repository AND m.deleted_at IS NULL ORDER BY m.id LIMIT 1"
+)
+_NAMED_BY_DELETED = (
+    "SELECT 1 FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id WHERE f.digest = :digest"
+    " AND m.repository_id = :repository LIMIT 1"
+)
+_REMEMBER_LINK = (
+    "INSERT INTO unlinked (repository_id, digest) VALUES (:repository, :digest)"
+    " ON CONFLICT (repository_id, digest) DO NOTHING"
+)
+_UNLINK = (
+    "DELETE FROM links WHERE repository_id = :repository AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
+)
+_COSIGN = ("", ".sig", ".att", ".sbom")  # of cosign, and of clients without the referrers API (protocol.md §2.6 39)
+
+
+@dataclass
+class _Plan:
+    """What a delete takes: manifests by id with their digests, and their tags."""
+
+    manifests: dict[int, str] = field(default_factory=dict)
+    tags: dict[str, int] = field(default_factory=dict)
+
+    async def take(self, transaction: Transaction, repository: int, manifest: int, digest: str) -> None:
+        """This manifest, what names it as its subject, and the children that nobody else wants."""
+        pending = [(manifest, digest)]
+        while pending:
+            identity, name = pending.pop()
+            if identity in self.manifests:
+                continue
+            self.manifests[identity] = name
+            for (tag,) in await transaction.all(_TAGS, manifest=identity):
+                self.tags[tag] = identity
+            for found, its_name in await _attached(transaction, repository, name):
+                if not await self._wanted(transaction, repository, its_name):
+                    pending.append((found, its_name))
+            for child, its_name, tagged in await transaction.all(_CHILDREN, manifest=identity, repository=repository):
+                if not tagged and not await self._wanted(transaction, repository, its_name):
+                    pending.append((child, its_name))
+
+    async def holders(self, transaction: Transaction, repository: int, digest: str) -> list[str]:
+        """The live indexes that name this manifest and stay."""
+        parents = await transaction.all(_PARENTS, repository=repository, digest=digest)
+        return [name for identity, name in parents if identity not in self.manifests]
+
+    async def _wanted(self, transaction: Transaction, repository: int, digest: str) -> bool:
+        return bool(await self.holders(transaction, repository, digest))
+
+
+class DatabaseDeletions:
+    """The port DeletionRows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def preview(self, repository: str, digest: str, caller: Caller) -> Preview | None:
+        """See the port."""
+
+        async def look(transaction: Transaction) -> Preview | None:
+            identity, plan = await _planned(transaction, repository, digest, caller)
+            if identity is None or plan is None:
+                return None
+            holders = await plan.holders(transaction, identity, digest)
+            freed = await _freed(transaction, plan.manifests)
+            return Preview(sorted(plan.manifests.values()), sorted(plan.tags), holders, freed)
+
+        return await self._engine.write(look, durable=False)
+
+    async def delete_manifest(
+        self, repository: str, digest: str, caller: Caller, seen: Iterable[str] | None = None
+    ) -> Deleted | None:
+        """See the port."""
+
+        async def delete(transaction: Transaction) -> Deleted | None:
+            identity, plan = await _planned(transaction, repository, digest, caller)
+            if identity is None or plan is None:
+                return None
+            holders = await plan.holders(transaction, identity, digest)
+            if holders:
+                raise Unsupported(
+                    f"{digest} is part of the index {holders[0]}: delete that, and this goes with it",
+                    {"digest": digest, "holders": holders[:100]},
+                )
+            own = sorted(tag for tag, manifest in plan.tags.items() if plan.manifests[manifest] == digest)
+            if seen is not None and sorted(seen) != own:
+                raise Moved(f"the tags of {digest} have moved since: they are {', '.join(own) or 'none'} now")
+            return await _carry_out(transaction, identity, digest, plan, caller)
+
+        return await self._engine.write(delete, durable=True)
+
+    async def delete_tag(self, repository: str, tag: str, caller: Caller, seen: str | None = None) -> TagDeleted | None:
+        """See the port."""
+
+        async def delete(transaction: Transaction) -> TagDeleted | None:
+            identity = await repository_id(transaction, repository, caller)
+            row = await transaction.one(_NAMED, repository=identity, tag=tag) if identity is not None else None
+            if identity is None or row is None:
+                return None
+            manifest, digest = row
+            if seen is not None and seen != digest:
+                raise Moved(f"{tag} has moved since: it names {digest} now", {"digest": digest})
+            await _drop_tag(transaction, identity, tag, manifest, digest, caller)
+            return TagDeleted(digest)
+
+        return await self._engine.write(delete, durable=True)
+
+    async def undo(self, repository: str, digest: str, caller: Caller) -> Restored | None:
+        """See the port."""
+
+        async def bring_back(transaction: Transaction) -> Restored | None:
+            identity = await repository_id(transaction, repository, caller)
+            row = await transaction.one(_DELETED, repository=identity, digest=digest) if identity is not None else None
+            if identity is None or row is None:
+                return None
+            manifests: dict[int, str] = {}
+            for manifest, name in await transaction.all(_TOGETHER, deletion=row[0]):
+                manifests[manifest] = name
+            for manifest, name in manifests.items():
+                await _revive(transaction, identity, manifest, name, caller)
+            back: list[str] = []
+            taken: list[str] = []
+            for tag, manifest in await transaction.all(_KEPT_TAGS, deletion=row[0]):
+                if manifest not in manifests or await transaction.one(_TAKEN, repository=identity, tag=tag):
+                    taken.append(tag)
+                    continue
+                await move(transaction, identity, tag, manifest, manifests[manifest], caller, "tag.restore")
+                back.append(tag)
+            await transaction.run(_FORGET_TAGS, deletion=row[0])
+            await transaction.run(_FORGET, deletion=row[0])
+            return Restored(sorted(manifests.values()), back, taken)
+
+        return await self._engine.write(bring_back, durable=True)
+
+    async def restore_tag(self, repository: str, tag: str, digest: str, caller: Caller) -> bool:
+        """See the port."""
+
+        async def restore(transaction: Transaction) -> bool:
+            identity = await repository_id(transaction, repository, caller)
+            row = await transaction.one(_LIVE, repository=identity, digest=digest) if identity is not None else None
+            if identity is None or row is None:
+                return False
+            taken = await transaction.one(_TAKEN, repository=identity, tag=tag)
+            if taken is not None and taken[0] != digest:
+                raise Moved(f"{tag} names {taken[0]} now", {"digest": taken[0]})
+            await move(transaction, identity, tag, row[0], digest, caller, "tag.restore")
+            return True
+
+        return await self._engine.write(restore, durable=True)
+
+    async def unlink_blob(self, repository: str, digest: str, caller: Caller) -> bool:
+        """See the port."""
+
+        async def unlink(transaction: Transaction) -> bool:
+            identity = await repository_id(transaction, repository, caller)
+            if identity is None:
+                return False
+            here = {"repository": identity, "digest": digest}
+            if not await transaction.run(_UNLINK, **here):
+                return False
+            holder = await transaction.one(_HOLDERS, **here)
+            if holder is not None:
+                raise Unsupported(
+                    f"the manifest {holder[0]} needs this blob: delete that first",
+                    {"digest": digest, "holders": [holder[0]]},
+                )
+            if await transaction.one(_NAMED_BY_DELETED, **here):
+                await transaction.run(_REMEMBER_LINK, **here)
+            await record(transaction, caller, "blob.unlink", identity, old=digest)
+            return True
+
+        return await self._engine.write(unlink, durable=True)
+
+
+async def _planned(
+    transaction: Transaction, repository: str, digest: str, caller: Caller
+) -> tuple[int | None, _Plan | None]:
+    identity = await repository_id(transaction, repository, caller)
+    row = await transaction.one(_LIVE, repository=identity, digest=digest) if identity is not None else None
+    if identity is None or row is None:
+        return identity, None
+    plan = _Plan()
+    await plan.take(transaction, identity, row[0], digest)
+    return identity, plan
+
+
+async def _attached(transaction: Transaction, repository: int, digest: str) -> list[tuple[int, str]]:
+    """Manifests that say that this one is their subject, or are tagged as such."""
+    rows = await transaction.all(_REFERRERS, repository=repository, digest=digest)
+    stem = digest.replace(":", "-", 1)
+    for suffix in _COSIGN:
+        rows += await transaction.all(_NAMED, repository=repository, tag=stem + suffix)
+    return [(row[0], row[1]) for row in rows]
+
+
+async def _carry_out(transaction: Transaction, repository: int, digest: str, plan: _Plan, caller: Caller) -> Deleted:
+    row = await transaction.one(_NEW, repository=repository, digest=digest)
+    assert row is not None
+    for tag, manifest in sorted(plan.tags.items()):
+        await _drop_tag(transaction, repository, tag, manifest, plan.manifests[manifest], caller)
+        await transaction.run(_KEEP_TAG, deletion=row[0], tag=tag, manifest=manifest)
+    for manifest, name in sorted(plan.manifests.items()):
+        if not await transaction.run(_DELETE, deletion=row[0], manifest=manifest):
+            raise Conflict("the manifest was deleted meanwhile")
+        await record(transaction, caller, "manifest.delete", repository, old=name)
+    return Deleted(sorted(plan.manifests.values()), sorted(plan.tags))
+
+
+async def _drop_tag(
+    transaction: Transaction, repository: int, tag: str, manifest: int, digest: str, caller: Caller
+) -> None:
+    row = await transaction.one(_DROP_TAG, repository=repository, tag=tag, manifest=manifest)
+    if row is None:
+        raise Conflict("the tag was moved meanwhile")
+    await record(transaction, caller, "tag.delete", repository, tag=tag, old=digest, at=row[0])
+
+
+async def _revive(transaction: Transaction, repository: int, manifest: int, digest: str, caller: Caller) -> None:
+    if not await transaction.run(_REVIVE, manifest=manifest):
+        raise Conflict("the manifest was forgotten meanwhile")
+    named = [name for (name,) in await transaction.all(_REFERENCES, manifest=manifest)]
+    for each in named:
+        if await transaction.run(_LINK_AGAIN, repository=repository, digest=each):
+            await record(transaction, caller, "blob.link", repository, new=each)
+        await transaction.run(_LINKED_AGAIN, repository=repository, digest=each)
+    await hold(transaction, repository, (), named)
+    await record(transaction, caller, "manifest.restore", repository, new=digest)
+
+
+async def _freed(transaction: Transaction, manifests: dict[int, str]) -> int:
+    """Bytes that only these manifests hold, their own among them."""
+    total = 0
+    digests: set[str] = set()
+    for manifest in manifests:
+        row = await transaction.one(_MANIFEST_SIZE, manifest=manifest)
+        total += row[0] if row is not None else 0
+        digests |= {digest for (digest,) in await transaction.all(_REFERENCES, manifest=manifest)}
+    for digest in digests:
+        others = await transaction.all(_OTHERS, digest=digest, limit=len(manifests) + 1)
+        if all(manifest in manifests for (manifest,) in others):
+            row = await transaction.one(_SIZE, digest=digest)
+            total += row[0] if row is not None else 0
+    return total

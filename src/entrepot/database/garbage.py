@@ -1,0 +1,254 @@
+"""The collector's rows: what is deleted, loose, quarantined or being removed, and its clock and lease."""
+
+from entrepot.access.caller import Caller
+from entrepot.database.changes import record
+from entrepot.database.engine import Conflict, Engine, Transaction
+from entrepot.database.holding import HELD, NAMED_HERE, loosen
+from entrepot.database.manifests import leave_deletion
+from entrepot.registry.garbage import Garbage, Phase, Turn
+
+_COLLECTOR = Caller(address="", reason="garbage collection")
+
+# The lease is free when it has run out, and when it ends later than any lease could: then the clock has gone back.
+_TAKE_TURN = (
+    "UPDATE lifecycle SET elapsed = elapsed + CASE WHEN owner <> :owner OR now_us() < seen_at THEN 0"
+    " WHEN now_us() - seen_at < CAST(:passed AS bigint) THEN now_us() - seen_at ELSE CAST(:passed AS bigint) END,"
+    " seen_at = now_us(), owner = :owner, lease_until = now_us() + CAST(:lease AS bigint) WHERE id = 1"
+    " AND (owner = :owner OR lease_until < now_us() OR lease_until > now_us() + CAST(:lease AS bigint))"
+    " RETURNING elapsed, paused_at"
+)
+_ELAPSED = "SELECT elapsed FROM lifecycle WHERE id = 1"
+_PAUSE = "UPDATE lifecycle SET paused_at = now_us() WHERE id = 1 AND paused_at IS NULL"
+_GO_ON = "UPDATE lifecycle SET paused_at = NULL WHERE id = 1 AND paused_at IS NOT NULL"
+
+_IN_PHASE = {
+    Phase.REPOSITORIES: ("repositories", "id", "deleted_at", "deleted_at IS NOT NULL AND emptied_at IS NULL"),
+    Phase.MANIFESTS: ("manifests", "id", "deleted_at", "deleted_at IS NOT NULL"),
+    Phase.LINKS: ("links", "repository_id, blob_id", "loose_since", "loose_since IS NOT NULL"),
+    Phase.LOOSE: ("blobs", "id", "since", "state <> 'held' AND state = 'loose'"),
+    Phase.QUARANTINED: ("blobs", "id", "since", "state <> 'held' AND state = 'quarantined'"),
+    Phase.REMOVING: ("blobs", "id", "since", "state <> 'held' AND state = 'removing'"),
+}
+_SIGHT = {
+    phase: (
+        f"UPDATE {table} SET sighted = :elapsed WHERE ({key}) IN"  # noqa: S608 - constants
+        f" (SELECT {key} FROM {table} WHERE {where} AND sighted IS NULL LIMIT :limit) AND sighted IS NULL"
+    )
+    for phase, (table, key, _, where) in _IN_PHASE.items()
+}
+_DUE = {
+    phase: (
+        f"SELECT {key}, {since} FROM {table} WHERE {where} AND {since} <= now_us() - CAST(:age AS bigint)"  # noqa: S608
+        " AND sighted <= CAST(:elapsed AS bigint) - CAST(:age AS bigint) ORDER BY"
+        f" {since} LIMIT :limit"
+    )
+    for phase, (table, key, since, where) in _IN_PHASE.items()
+}
+_UPLOAD_BESIDE = (  # while a push goes on, what it may have been told of does not age
+    "EXISTS (SELECT 1 FROM links l JOIN uploads u ON u.repository_id = l.repository_id"
+    " WHERE l.blob_id = blobs.id AND u.expires_at > now_us())"
+)
+
+_MANIFESTS_OF = "SELECT id FROM manifests WHERE repository_id = :repository ORDER BY id LIMIT :limit"
+_DROP_TAGS_OF = "DELETE FROM tags WHERE manifest_id = :manifest"
+_EMPTIED = "UPDATE repositories SET emptied_at = now_us() WHERE id = :repository AND deleted_at IS NOT NULL"
+_LOCK_REPOSITORY = (
+    "UPDATE repositories SET sighted = sighted WHERE id = :repository AND deleted_at = :since AND emptied_at IS NULL"
+)
+_DELETE = "UPDATE manifests SET deleted_at = :since WHERE id = :manifest"
+_LOCK_MANIFEST = (
+    "UPDATE manifests SET sighted = sighted WHERE id = :manifest AND deleted_at = :since RETURNING repository_id,"
+    " digest, deletion_id"
+)
+_REFERENCES = "DELETE FROM manifest_references WHERE manifest_id = :manifest RETURNING digest"
+_FORGET = "DELETE FROM manifests WHERE id = :manifest AND deleted_at IS NOT NULL"
+_UNLINKED = (
+    "DELETE FROM unlinked WHERE repository_id = :repository AND digest = :digest AND NOT EXISTS (SELECT 1 FROM"
+    " manifest_references f JOIN manifests m ON m.id = f.manifest_id WHERE f.digest = :digest"
+    " AND m.repository_id = :repository)"
+)
+_UPLOAD_HERE = (
+    "EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = links.repository_id AND u.expires_at > now_us())"
+)
+_KEEP_LINK = (
+    f"UPDATE links SET loose_since = CASE WHEN {NAMED_HERE} THEN NULL ELSE now_us() END, sighted = NULL"  # noqa: S608
+    " WHERE repository_id = :repository AND blob_id = :blob AND loose_since = :since"
+    f" AND ({NAMED_HERE} OR {_UPLOAD_HERE})"
+)
+_END_LINK = (
+    "DELETE FROM links WHERE repository_id = :repository AND blob_id = :blob AND loose_since = :since"  # noqa: S608
+    f" AND NOT {NAMED_HERE}"
+)
+_DIGEST = "SELECT digest FROM blobs WHERE id = :blob"
+_LOCK_BLOB = "UPDATE blobs SET sighted = sighted WHERE id = :blob AND since = :since AND state = :state"
+_HOLD = f"UPDATE blobs SET state = 'held', since = NULL, sighted = NULL WHERE id = :blob AND {HELD}"  # noqa: S608
+_RESTART = f"UPDATE blobs SET since = now_us(), sighted = NULL WHERE id = :blob AND {_UPLOAD_BESIDE}"  # noqa: S608
+_ENTER = (
+    "UPDATE blobs SET state = :next, since = now_us(), sighted = CAST(:elapsed AS bigint) WHERE id = :blob"
+    " AND state = :state RETURNING digest"
+)
+_LINKS_OF = "SELECT repository_id FROM links WHERE blob_id = :blob"
+_DROP_LINKS = "DELETE FROM links WHERE blob_id = :blob"
+_DROP_BLOB = "DELETE FROM blobs WHERE id = :blob AND state = 'removing' RETURNING store, key"
+_TRASH = "INSERT INTO trash (store, key) VALUES (:store, :key) ON CONFLICT (store, key) DO NOTHING"
+_BLOBS = (
+    "SELECT digest, state, size, since, since + CASE state WHEN 'loose' THEN CAST(:grace AS bigint)"
+    " + CAST(:quarantine AS bigint) WHEN 'quarantined' THEN CAST(:quarantine AS bigint) ELSE 0 END FROM blobs"
+    " WHERE state <> 'held' AND digest > :after ORDER BY digest LIMIT :limit"
+)
+_MANIFESTS = (
+    "SELECT m.digest, m.size, m.deleted_at, r.name FROM manifests m JOIN repositories r ON r.id = m.repository_id"
+    " WHERE m.deleted_at IS NOT NULL AND m.digest > :after ORDER BY m.digest LIMIT :limit"
+)
+_NEXT = {Phase.LOOSE: ("loose", "quarantined"), Phase.QUARANTINED: ("quarantined", "removing")}
+_WHY = {
+    "loose": "no manifest names it since then",
+    "quarantined": "no manifest has named it through the whole grace period; any use brings it back",
+    "removing": "no manifest has named it through grace and quarantine",
+}
+
+
+class DatabaseGarbage:
+    """The port GarbageRows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def take_turn(self, owner: str, passed: int, lease: int) -> Turn | None:
+        """See the port."""
+
+        async def take(transaction: Transaction) -> Turn | None:
+            row = await transaction.one(_TAKE_TURN, owner=owner, passed=passed, lease=lease)
+            return None if row is None else Turn(row[0], row[1] is not None)
+
+        return await self._engine.write(take, durable=False)
+
+    async def elapsed(self) -> int:
+        """See the port."""
+        return int((await self._engine.read(_ELAPSED))[0][0])
+
+    async def set_paused(self, paused: bool) -> bool:
+        """See the port."""
+
+        async def change(transaction: Transaction) -> bool:
+            return await transaction.run(_PAUSE if paused else _GO_ON) == 1
+
+        return await self._engine.write(change, durable=True)
+
+    async def sight(self, phase: Phase, elapsed: int, limit: int) -> int:
+        """See the port."""
+        table, _, _, where = _IN_PHASE[phase]
+        unseen = f"SELECT 1 FROM {table} WHERE {where} AND sighted IS NULL LIMIT 1"  # noqa: S608 - constants
+        if not await self._engine.read(unseen):
+            return 0
+
+        async def note(transaction: Transaction) -> int:
+            return await transaction.run(_SIGHT[phase], elapsed=elapsed, limit=limit)
+
+        return await self._engine.write(note, durable=False)
+
+    async def move(self, phase: Phase, age: int, elapsed: int, limit: int) -> int:
+        """See the port."""
+        due = await self._engine.read(_DUE[phase], age=age, elapsed=elapsed, limit=limit)
+        if not due:
+            return 0
+
+        async def go(transaction: Transaction) -> int:
+            done = 0
+            for *key, since in due:
+                match phase:
+                    case Phase.REPOSITORIES:
+                        done += await _empty(transaction, key[0], since, limit - done)
+                    case Phase.MANIFESTS:
+                        await _forget(transaction, key[0], since)
+                        done += 1
+                    case Phase.LINKS:
+                        await _end_link(transaction, key[0], key[1], since)
+                        done += 1
+                    case Phase.LOOSE | Phase.QUARANTINED:
+                        await _advance(transaction, key[0], since, phase, elapsed)
+                        done += 1
+                    case Phase.REMOVING:
+                        await _remove(transaction, key[0])
+                        done += 1
+                if done >= limit:
+                    break
+            return done
+
+        try:
+            return await self._engine.write(go, durable=True)
+        except Conflict:  # somebody has come to need one of these: the next step looks again
+            return 0
+
+    async def garbage(self, ages: tuple[int, int, int], after: str, limit: int) -> list[Garbage]:
+        """See the port."""
+        undo, grace, quarantine = ages
+        blobs = await self._engine.scan(_BLOBS, after=after, limit=limit, grace=grace, quarantine=quarantine)
+        manifests = await self._engine.scan(_MANIFESTS, after=after, limit=limit)
+        found = [Garbage(digest, state, size, since, due, _WHY[state]) for digest, state, size, since, due in blobs]
+        found += [
+            Garbage(digest, "deleted", size, at, at + undo, f"deleted from {name}")
+            for digest, size, at, name in manifests
+        ]
+        return sorted(found)[:limit]
+
+
+async def _empty(transaction: Transaction, repository: int, since: int, limit: int) -> int:
+    """Forget up to `limit` manifests of a deleted repository, live ones too; when none is left it is done."""
+    if not await transaction.run(_LOCK_REPOSITORY, repository=repository, since=since):
+        return 0
+    manifests = await transaction.all(_MANIFESTS_OF, repository=repository, limit=limit)
+    for (manifest,) in manifests:
+        await transaction.run(_DROP_TAGS_OF, manifest=manifest)
+        await transaction.run(_DELETE, manifest=manifest, since=since)
+        await _forget(transaction, manifest, since)
+    if len(manifests) < limit:
+        await transaction.run(_EMPTIED, repository=repository)
+        return len(manifests) + 1
+    return len(manifests)
+
+
+async def _forget(transaction: Transaction, manifest: int, since: int) -> None:
+    row = await transaction.one(_LOCK_MANIFEST, manifest=manifest, since=since)
+    if row is None:
+        return
+    repository, _, deletion = row
+    named = {digest for (digest,) in await transaction.all(_REFERENCES, manifest=manifest)}
+    if not await transaction.run(_FORGET, manifest=manifest):
+        raise Conflict("the manifest was brought back meanwhile")
+    await leave_deletion(transaction, manifest, deletion)
+    for digest in sorted(named):
+        await transaction.run(_UNLINKED, repository=repository, digest=digest)
+    await loosen(transaction, repository, named)
+
+
+async def _end_link(transaction: Transaction, repository: int, blob: int, since: int) -> None:
+    here = {"repository": repository, "blob": blob, "since": since}
+    if await transaction.run(_KEEP_LINK, **here) or not await transaction.run(_END_LINK, **here):
+        return
+    row = await transaction.one(_DIGEST, blob=blob)
+    if row is not None:
+        await record(transaction, _COLLECTOR, "blob.unlink", repository, old=row[0])
+
+
+async def _advance(transaction: Transaction, blob: int, since: int, phase: Phase, elapsed: int) -> None:
+    """To the next state, unless something holds it by now: the row is locked before it is looked whether."""
+    state, following = _NEXT[phase]
+    if not await transaction.run(_LOCK_BLOB, blob=blob, since=since, state=state):
+        return
+    if await transaction.run(_HOLD, blob=blob):
+        return
+    if phase is Phase.LOOSE and await transaction.run(_RESTART, blob=blob):
+        return
+    row = await transaction.one(_ENTER, blob=blob, state=state, next=following, elapsed=elapsed)
+    if row is not None:  # caches must ask again: in quarantine a look is a use, and then there is nothing to see
+        for (repository,) in await transaction.all(_LINKS_OF, blob=blob):
+            await record(transaction, _COLLECTOR, f"blob.{following}", repository, old=row[0])
+
+
+async def _remove(transaction: Transaction, blob: int) -> None:
+    await transaction.run(_DROP_LINKS, blob=blob)
+    row = await transaction.one(_DROP_BLOB, blob=blob)
+    if row is None:
+        raise Conflict("the blob was uploaded again meanwhile")
+    await transaction.run(_TRASH, store=row[0], key=row[1])
