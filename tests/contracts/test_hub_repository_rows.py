@@ -14,6 +14,7 @@ from entrepot.hub.errors import Forbidden, HubError, Invalid, LimitReached, NotT
 from entrepot.hub.organizations import Settings
 from entrepot.hub.plans import Plan
 from entrepot.hub.repositories import Description
+from entrepot.registry.garbage import Ages, Collector
 from tests.support.hub_rows import HERE, NOBODY, Hub, by_token, hub_over
 from tests.support.rows import Database, Rows, a_blob, a_claimed_key, a_manifest, an_upload, push, tagged, trash
 
@@ -229,17 +230,17 @@ async def test_a_deleted_repository_ends_with_what_is_in_it_and_its_name_is_anot
     assert await tagged(rows, "v1", "olga/app") is None
     assert await rows.manifests.find_manifest("olga/app", digest) is None
     assert key in await trash(rows)
-    for table in ("tags", "manifests", "manifest_references", "links", "uploads", "upload_bodies", "grants", "stars"):
+    for table in ("uploads", "upload_bodies", "grants", "stars"):
         assert await hub.engine.read(f"SELECT 1 FROM {table}") == [], table
     gone = await hub.engine.read("SELECT name, deleted_name, rights_version FROM repositories WHERE id = :id", id=app)
     assert gone == [(f"~{app}", "olga/app", 2)]
     changes = await hub.engine.read("SELECT kind, tag, old FROM changes WHERE kind LIKE '%.delete' ORDER BY id")
-    assert changes == [
-        ("tag.delete", "v1", digest),
-        ("manifest.delete", None, digest),
-        ("repository.delete", None, "olga/app"),
-    ]
+    assert changes == [("repository.delete", None, "olga/app")]
     assert await hub.repository(olga, "olga/app") != app
+    for _ in range(3):
+        await Collector(rows.garbage, Ages(0, 0, 0)).collect()
+    for table in ("tags", "manifests", "manifest_references", "links", "blobs"):
+        assert await hub.engine.read(f"SELECT 1 FROM {table}") == [], table
 
 
 async def filled(rows: Rows, repository: str) -> str:

@@ -13,6 +13,8 @@ from entrepot.registry.deletion import Deleted, Preview, Restored, TagDeleted
 from entrepot.registry.errors import Moved, Unsupported
 
 _LIVE = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest AND deleted_at IS NULL"
+# A push of it that is committing a tag meanwhile is waited for, and then the tag is seen.
+_LOCK = "UPDATE manifests SET sighted = sighted WHERE id = :manifest AND deleted_at IS NULL"
 _PARENTS = (
     "SELECT m.id, m.digest FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id WHERE f.digest = :digest"
     " AND f.kind = 'child' AND m.repository_id = :repository AND m.deleted_at IS NULL"
@@ -98,6 +100,8 @@ class _Plan:
         while pending:
             identity, name = pending.pop()
             if identity in self.manifests:
+                continue
+            if not await transaction.run(_LOCK, manifest=identity):
                 continue
             self.manifests[identity] = name
             for (tag,) in await transaction.all(_TAGS, manifest=identity):
@@ -208,7 +212,7 @@ class DatabaseDeletions:
         async def restore(transaction: Transaction) -> bool:
             identity = await repository_id(transaction, repository, caller)
             row = await transaction.one(_LIVE, repository=identity, digest=digest) if identity is not None else None
-            if identity is None or row is None:
+            if identity is None or row is None or not await transaction.run(_LOCK, manifest=row[0]):
                 return False
             taken = await transaction.one(_TAKEN, repository=identity, tag=tag)
             if taken is not None and taken[0] != digest:
@@ -251,7 +255,7 @@ async def _planned(
         return identity, None
     plan = _Plan()
     await plan.take(transaction, identity, row[0], digest)
-    return identity, plan
+    return identity, plan if plan.manifests else None
 
 
 async def _attached(transaction: Transaction, repository: int, digest: str) -> list[tuple[int, str]]:
