@@ -41,13 +41,16 @@ class Desk:
 
 def at_the_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]]) -> T:
     """Do some work; NotPrepared when no server of this version has been started on this data yet."""
-    if settings.database.url:
-        current = postgres_is_current(settings.database.url)
-    else:
-        current = sqlite_is_current(layout.database_file(settings.data_dir))
-    if not current:
+    if not is_prepared(settings):
         raise NotPrepared("there is no database of this version yet: start `entrepot serve` once, then try again")
     return asyncio.run(_at_the_desk(settings, work))
+
+
+def is_prepared(settings: Settings) -> bool:
+    """Whether there is a database of this version; outside of an event loop."""
+    if settings.database.url:
+        return postgres_is_current(settings.database.url)
+    return sqlite_is_current(layout.database_file(settings.data_dir))
 
 
 async def _at_the_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]]) -> T:

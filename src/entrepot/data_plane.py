@@ -33,7 +33,7 @@ def make_data_plane(settings: Settings, engine: Engine, store: Bytes) -> DataPla
     """The data plane of a worker."""
     cache = ReadCache(engine)
     upload_rows = DatabaseUploads(engine)
-    blob_rows = DatabaseBlobs(engine, cache)
+    blob_rows = DatabaseBlobs(engine, cache, settings.lifecycle.grace)
     manifest_rows = DatabaseManifests(engine, cache)
     accept_missing = settings.manifests.missing == "accept"
     return DataPlane(

@@ -82,7 +82,7 @@ async def test_a_blob_is_named_by_the_manifests_of_its_own_repository(rows: Rows
 
 
 def blobs(engine: Engine) -> DatabaseBlobs:
-    return DatabaseBlobs(engine, ReadCache(engine))
+    return DatabaseBlobs(engine, ReadCache(engine), 86400)
 
 
 async def a_linked_blob(rows: Rows, name: str, size: int, used: int) -> str:

@@ -27,6 +27,11 @@ class Clock:
         """In seconds."""
         return time.monotonic() + self._passed
 
+    @property
+    def passed(self) -> float:
+        """Seconds that a test has let pass."""
+        return self._passed
+
     async def wait(self, seconds: float) -> None:
         """Let time pass for everybody."""
         self._passed += seconds

@@ -78,7 +78,7 @@ def rows_over(engine: Engine) -> Rows:
     cache = ReadCache(engine)
     return Rows(
         engine,
-        DatabaseBlobs(engine, cache),
+        DatabaseBlobs(engine, cache, DAY),
         DatabaseUploads(engine),
         DatabaseManifests(engine, cache),
         DatabaseDeletions(engine),
@@ -142,6 +142,10 @@ class HeldEngine:
     def changed(self) -> bool | None:
         """As the engine."""
         return self._engine.changed()
+
+    def now(self) -> int:
+        """As the engine."""
+        return self._engine.now()
 
     async def close(self) -> None:
         """Whoever made the engine closes it."""

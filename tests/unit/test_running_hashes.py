@@ -35,7 +35,7 @@ async def test_a_session_that_another_worker_rewrote_to_the_same_length_is_read_
     engine = SqliteEngine(layout.database_file(tmp_path), layout.lock_file(tmp_path))
     store = FileStore(tmp_path)
     await store.start()
-    rows, blobs = DatabaseUploads(engine), DatabaseBlobs(engine, ReadCache(engine))
+    rows, blobs = DatabaseUploads(engine), DatabaseBlobs(engine, ReadCache(engine), 86400)
     one, other = (Uploads(rows, blobs, store, 3600) for _ in range(2))
     try:
         upload = await one.open("a", None, Caller())

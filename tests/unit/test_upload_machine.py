@@ -136,7 +136,7 @@ class UploadMachine(RuleBasedStateMachine):
         self.store = FileStore(self.directory)
         self.run(self.store.start())
         self.rows = DatabaseUploads(self.engine)
-        self.blobs = DatabaseBlobs(self.engine, ReadCache(self.engine))
+        self.blobs = DatabaseBlobs(self.engine, ReadCache(self.engine), 86400)
         self.workers = [Uploads(self.rows, self.blobs, self.store, 3600) for _ in range(2)]
 
     def end(self) -> None:

@@ -5,6 +5,7 @@ import click
 from entrepot import __version__
 from entrepot.cli.admin import admin
 from entrepot.cli.config import config
+from entrepot.cli.gc import gc
 from entrepot.cli.health import health
 from entrepot.cli.mirror import mirror
 from entrepot.cli.serve import serve
@@ -26,5 +27,6 @@ def cli() -> None:
 cli.add_command(serve)
 cli.add_command(admin)
 cli.add_command(config)
+cli.add_command(gc)
 cli.add_command(health)
 cli.add_command(mirror)

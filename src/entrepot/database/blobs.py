@@ -11,7 +11,8 @@ from entrepot.database.repositories import made_repository_id
 from entrepot.registry.ports import StoredBlob
 
 _FIND = (
-    "SELECT b.digest, b.size, b.store, b.key, r.id, r.rights_version, b.state FROM repositories r"
+    "SELECT b.digest, b.size, b.store, b.key, r.id, r.rights_version, b.id, b.state,"
+    " l.loose_since + CAST(:grace AS bigint), now_us() FROM repositories r"
     " JOIN links l ON l.repository_id = r.id JOIN blobs b ON b.id = l.blob_id"
     " WHERE r.name = :repository AND b.digest = :digest AND b.state <> 'removing'"
 )
@@ -44,24 +45,27 @@ async def link(transaction: Transaction, repository: int, blob: int, digest: str
 class DatabaseBlobs:
     """The port BlobRows."""
 
-    def __init__(self, engine: Engine, cache: ReadCache) -> None:
+    def __init__(self, engine: Engine, cache: ReadCache, grace: float) -> None:
+        """`grace`: seconds after which a look at what is loose is a use of it (`lifecycle.grace`)."""
+        self._grace = int(grace * 1_000_000)
         self._engine = engine
         self._cache = cache
 
     async def find_blob(self, repository: str, digest: str) -> StoredBlob | None:
         """See the port."""
         key = f"blob {digest}"
-        cached: StoredBlob | None = await self._cache.get(repository, key)
-        if cached is not None:
-            return cached
-        rows = await self._engine.read(_FIND, repository=repository, digest=digest)
+        cached: tuple[StoredBlob, int | None] | None = await self._cache.get(repository, key)
+        if cached is not None and (cached[1] is None or self._engine.now() < cached[1]):
+            return cached[0]
+        rows = await self._engine.read(_FIND, repository=repository, digest=digest, grace=self._grace)
         if not rows:
             return None
-        *found, state = rows[0]
-        if state == "quarantined" and not await self._engine.write(lambda t: revive(t, digest), durable=True):
-            return await self.find_blob(repository, digest)
+        *found, identity, state, until, now = rows[0]
         blob = StoredBlob(*found)
-        self._cache.put(repository, key, blob, 0)
+        if state == "quarantined" or (until is not None and until <= now):
+            await self._engine.write(lambda t: revive(t, blob.repository_id, identity), durable=True)
+            return await self.find_blob(repository, digest)
+        self._cache.put(repository, key, (blob, until), 0)
         return blob
 
     async def mount_blob(self, repository: str, digest: str, source: str | None, caller: Caller, grant: Grant) -> bool:

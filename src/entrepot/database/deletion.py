@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from entrepot.access.caller import Caller
 from entrepot.database.changes import record
 from entrepot.database.engine import Conflict, Engine, Transaction
-from entrepot.database.holding import hold
+from entrepot.database.holding import forget_unlinked, hold
 from entrepot.database.manifests import move
 from entrepot.database.repositories import repository_id
 from entrepot.registry.deletion import Deleted, Preview, Restored, TagDeleted
@@ -62,7 +62,6 @@ _LINK_AGAIN = (
     " JOIN blobs b ON b.digest = u.digest WHERE u.repository_id = :repository AND u.digest = :digest"
     " ON CONFLICT (repository_id, blob_id) DO NOTHING"
 )
-_LINKED_AGAIN = "DELETE FROM unlinked WHERE repository_id = :repository AND digest = :digest"
 _SIZE = "SELECT size FROM blobs WHERE digest = :digest"
 _OTHERS = (
     "SELECT f.manifest_id FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id"
@@ -296,7 +295,7 @@ async def _revive(transaction: Transaction, repository: int, manifest: int, dige
     for each in named:
         if await transaction.run(_LINK_AGAIN, repository=repository, digest=each):
             await record(transaction, caller, "blob.link", repository, new=each)
-        await transaction.run(_LINKED_AGAIN, repository=repository, digest=each)
+    await forget_unlinked(transaction, repository, named)
     await hold(transaction, repository, (), named)
     await record(transaction, caller, "manifest.restore", repository, new=digest)
 

@@ -52,6 +52,10 @@ class Engine(Protocol):
         """Whether anything was committed since the last call; None when it cannot tell (then cache nothing)."""
         ...
 
+    def now(self) -> int:
+        """The database's clock as this process knows it without asking, in microseconds."""
+        ...
+
     async def close(self) -> None:
         """Finish what is being written and disconnect."""
         ...

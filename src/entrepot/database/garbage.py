@@ -3,7 +3,7 @@
 from entrepot.access.caller import Caller
 from entrepot.database.changes import record
 from entrepot.database.engine import Conflict, Engine, Transaction
-from entrepot.database.holding import HELD, NAMED_HERE, loosen
+from entrepot.database.holding import HELD, NAMED_HERE, forget_unlinked, loosen
 from entrepot.database.manifests import leave_deletion
 from entrepot.registry.garbage import Garbage, Phase, Turn
 
@@ -62,11 +62,6 @@ _LOCK_MANIFEST = (
 )
 _REFERENCES = "DELETE FROM manifest_references WHERE manifest_id = :manifest RETURNING digest"
 _FORGET = "DELETE FROM manifests WHERE id = :manifest AND deleted_at IS NOT NULL"
-_UNLINKED = (
-    "DELETE FROM unlinked WHERE repository_id = :repository AND digest = :digest AND NOT EXISTS (SELECT 1 FROM"
-    " manifest_references f JOIN manifests m ON m.id = f.manifest_id WHERE f.digest = :digest"
-    " AND m.repository_id = :repository)"
-)
 _UPLOAD_HERE = (
     "EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = links.repository_id AND u.expires_at > now_us())"
 )
@@ -85,9 +80,8 @@ _HOLD = f"UPDATE blobs SET state = 'held', since = NULL, sighted = NULL WHERE id
 _RESTART = f"UPDATE blobs SET since = now_us(), sighted = NULL WHERE id = :blob AND {_UPLOAD_BESIDE}"  # noqa: S608
 _ENTER = (
     "UPDATE blobs SET state = :next, since = now_us(), sighted = CAST(:elapsed AS bigint) WHERE id = :blob"
-    " AND state = :state RETURNING digest"
+    " AND state = :state"
 )
-_LINKS_OF = "SELECT repository_id FROM links WHERE blob_id = :blob"
 _DROP_LINKS = "DELETE FROM links WHERE blob_id = :blob"
 _DROP_BLOB = "DELETE FROM blobs WHERE id = :blob AND state = 'removing' RETURNING store, key"
 _TRASH = "INSERT INTO trash (store, key) VALUES (:store, :key) ON CONFLICT (store, key) DO NOTHING"
@@ -217,9 +211,8 @@ async def _forget(transaction: Transaction, manifest: int, since: int) -> None:
     if not await transaction.run(_FORGET, manifest=manifest):
         raise Conflict("the manifest was brought back meanwhile")
     await leave_deletion(transaction, manifest, deletion)
-    for digest in sorted(named):
-        await transaction.run(_UNLINKED, repository=repository, digest=digest)
-    await loosen(transaction, repository, named)
+    await forget_unlinked(transaction, repository, named)
+    await loosen(transaction, repository, named, _COLLECTOR)
 
 
 async def _end_link(transaction: Transaction, repository: int, blob: int, since: int) -> None:
@@ -240,10 +233,7 @@ async def _advance(transaction: Transaction, blob: int, since: int, phase: Phase
         return
     if phase is Phase.LOOSE and await transaction.run(_RESTART, blob=blob):
         return
-    row = await transaction.one(_ENTER, blob=blob, state=state, next=following, elapsed=elapsed)
-    if row is not None:  # caches must ask again: in quarantine a look is a use, and then there is nothing to see
-        for (repository,) in await transaction.all(_LINKS_OF, blob=blob):
-            await record(transaction, _COLLECTOR, f"blob.{following}", repository, old=row[0])
+    await transaction.run(_ENTER, blob=blob, state=state, next=following, elapsed=elapsed)
 
 
 async def _remove(transaction: Transaction, blob: int) -> None:

@@ -6,6 +6,8 @@ that collector look again. Rows are changed in the order link, blob, by digest.
 
 from collections.abc import Iterable
 
+from entrepot.access.caller import Caller
+from entrepot.database.changes import record
 from entrepot.database.engine import Transaction
 
 OF_HOSTED = (  # whether a manifest of a hosted repository, live or deleted, names the blob `blobs`
@@ -38,8 +40,7 @@ _USE_BLOB = (
     " WHERE id = :blob AND state <> 'removing'"
 )
 _REVIVE = (
-    "UPDATE blobs SET state = 'loose', since = now_us(), sighted = NULL WHERE digest = :digest"
-    " AND state = 'quarantined'"
+    "UPDATE blobs SET state = 'loose', since = now_us(), sighted = NULL WHERE id = :blob AND state = 'quarantined'"
 )
 _LOCK_BLOB = "UPDATE blobs SET sighted = sighted WHERE digest = :digest AND state = 'held'"
 _LOOSEN_BLOB = (
@@ -51,6 +52,12 @@ _LOOSEN_LINK = (
     " AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
     " AND (SELECT upstream FROM repositories WHERE id = :repository) IS NULL"
     f" AND NOT {NAMED_HERE}"
+)
+
+_FORGET_UNLINKED = (
+    "DELETE FROM unlinked WHERE repository_id = :repository AND digest = :digest AND NOT EXISTS (SELECT 1 FROM"
+    " manifest_references f JOIN manifests m ON m.id = f.manifest_id WHERE f.digest = :digest"
+    " AND m.repository_id = :repository AND m.deleted_at IS NOT NULL)"
 )
 
 
@@ -76,9 +83,16 @@ async def use(transaction: Transaction, repository: int, blob: int) -> bool:
     return await transaction.run(_USE_BLOB, repository=repository, blob=blob) == 1
 
 
-async def revive(transaction: Transaction, digest: str) -> bool:
-    """Bring a blob back from quarantine; False when it is not there."""
-    return await transaction.run(_REVIVE, digest=digest) == 1
+async def revive(transaction: Transaction, repository: int, blob: int) -> None:
+    """Bring a blob back from quarantine, and its link here from its end."""
+    await transaction.run(_USE_LINK, repository=repository, blob=blob)
+    await transaction.run(_REVIVE, blob=blob)
+
+
+async def forget_unlinked(transaction: Transaction, repository: int, digests: Iterable[str]) -> None:
+    """A blob's DELETE is remembered only while a deleted manifest could come back that names it."""
+    for digest in sorted(digests):
+        await transaction.run(_FORGET_UNLINKED, repository=repository, digest=digest)
 
 
 async def loosen_blob(transaction: Transaction, digest: str) -> None:
@@ -90,8 +104,12 @@ async def loosen_blob(transaction: Transaction, digest: str) -> None:
         await transaction.run(_LOOSEN_BLOB, digest=digest)
 
 
-async def loosen(transaction: Transaction, repository: int, digests: Iterable[str]) -> None:
-    """What a manifest of this repository has just stopped naming is loose from now on, unless something holds it."""
+async def loosen(transaction: Transaction, repository: int, digests: Iterable[str], caller: Caller) -> None:
+    """What a manifest of this repository has just stopped naming is loose from now on, unless something holds it.
+
+    Caches are told, as a look at what is loose may be a use of it.
+    """
     for digest in sorted(digests):
-        await transaction.run(_LOOSEN_LINK, repository=repository, digest=digest)
+        if await transaction.run(_LOOSEN_LINK, repository=repository, digest=digest):
+            await record(transaction, caller, "blob.loose", repository, old=digest)
         await loosen_blob(transaction, digest)

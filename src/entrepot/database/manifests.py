@@ -6,7 +6,7 @@ from entrepot.access.caller import Caller
 from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
 from entrepot.database.engine import Conflict, Engine, Transaction
-from entrepot.database.holding import hold
+from entrepot.database.holding import forget_unlinked, hold
 from entrepot.database.quotas import room
 from entrepot.database.repositories import made_repository_id, repository_id
 from entrepot.registry.ports import NewManifest, Referrer, StoredManifest, StoredRepository
@@ -186,6 +186,7 @@ async def _store(transaction: Transaction, repository: int, manifest: NewManifes
         if row[3] is not None:
             await transaction.run(_LIVE_AGAIN, id=row[0])
             await leave_deletion(transaction, row[0], row[2])
+            await forget_unlinked(transaction, repository, (digest for digest, _ in manifest.references))
             await record(transaction, caller, "manifest.push", repository, new=manifest.digest)
         if row[1] != manifest.media_type:
             await transaction.run(_RETYPE, id=row[0], media_type=manifest.media_type)

@@ -83,6 +83,10 @@ class SqliteEngine:
         self._data_version = version
         return True
 
+    def now(self) -> int:
+        """See Engine; it is the clock itself."""
+        return now_us()
+
     async def close(self) -> None:
         """See Engine."""
         await asyncio.to_thread(self._writer.close)

@@ -140,9 +140,12 @@ class Uploads:
             size += body.size
             if body.size or not parts:
                 parts.append(key)
-        await self._verify(repository, upload, digest, parts, running)
-        final = await self._one_key(upload, parts)
-        await self._store.sync(final)
+        try:
+            await self._verify(repository, upload, digest, parts, running)
+            final = await self._one_key(upload, parts)
+            await self._store.sync(final)
+        except FileNotFoundError:  # the session has ended meanwhile, and its bytes are gone
+            raise await self._moved_on(repository, upload.id) from None
         if not await self._rows.close_upload(upload, str(digest), size, final, caller):
             raise await self._moved_on(repository, upload.id)
         self._running.pop(upload_id, None)
