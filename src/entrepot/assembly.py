@@ -83,13 +83,17 @@ def assemble(
         idle_timeout=settings.uploads.idle_timeout,
         public_url=settings.http.public_url or None,
     )
+    jobs = [*caching.jobs, *_cleaning(settings, engine, store, plane)]
+    return Parts(app, FastDoor(entrance.gate, manifest_door, blob_door, guard, observer, caching.mirror), jobs)
+
+
+def _cleaning(settings: Settings, engine: Engine, store: Bytes, plane: DataPlane) -> list[Job]:
+    """What ends what nobody needs any more."""
     cleaning = UploadCleaning(plane.upload_rows, {store.name: store})
     ages = ages_of(settings)
     collector = Collector(DatabaseGarbage(engine), ages)
-    jobs = [
-        *caching.jobs,
+    return [
         Job("collect garbage", rhythm(ages), Collection(collector, cleaning.all_agree).run),
         Job("expire uploads", _EXPIRE_SECONDS, cleaning.expire),
         Job("empty trash", _TRASH_SECONDS, cleaning.empty_trash),
     ]
-    return Parts(app, FastDoor(entrance.gate, manifest_door, blob_door, guard, observer, caching.mirror), jobs)

@@ -6,15 +6,14 @@ so calls of several actors interleave in every order, and an actor can end for g
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from contextvars import ContextVar
 from random import Random
 from typing import Any
 
 from entrepot.access.grant import EVERYTHING
 from entrepot.jobs.uploads import UploadCleaning
-from entrepot.oci.digest import Digest, Hash
+from entrepot.oci.digest import Digest
 from entrepot.registry.blobs import Blobs
 from entrepot.registry.deletion import Deletions
 from entrepot.registry.errors import (
@@ -23,7 +22,6 @@ from entrepot.registry.errors import (
     ManifestUnknown,
     NameUnknown,
     RegistryError,
-    StorageFull,
 )
 from entrepot.registry.garbage import Ages, Collector
 from entrepot.registry.manifests import Manifests
@@ -31,6 +29,7 @@ from entrepot.registry.uploads import Incoming, Uploads
 from tests.support.clock import Clock
 from tests.support.rows import DAY, SOMEBODY, STORE, Database, Rows
 from tests.support.serving import OCI_INDEX, OCI_MANIFEST, a_manifest, an_image, digest_of
+from tests.support.stepped import ACTOR, Actor, FaultyBytes, Stepped
 
 AGES = Ages(undo=14 * DAY, grace=DAY, quarantine=DAY)
 REPOSITORIES = ("one", "two", "three")
@@ -45,109 +44,6 @@ _LIVE = (
     " AND f.kind <> 'child' LEFT JOIN blobs b ON b.digest = f.digest"
     " LEFT JOIN links l ON l.blob_id = b.id AND l.repository_id = r.id WHERE m.deleted_at IS NULL"
 )
-_actor: ContextVar["Actor"] = ContextVar("actor")
-
-
-class Actor:
-    """Somebody who does one thing; `waits` is set while the scheduler is to say when it goes on."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.go = asyncio.Event()
-        self.idle = asyncio.Event()
-        self.dead = False
-        self.pace = 1.0
-        self.task: asyncio.Task[None] | None = None
-
-
-class Stepped:
-    """A port whose calls are the scheduler's steps."""
-
-    def __init__(self, port: Any) -> None:
-        self._port = port
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._port, name)
-
-        async def call(*values: Any, **named: Any) -> Any:
-            actor = _actor.get()
-            if actor.dead:  # whatever it would clean up on its way out: a crash leaves no time for that
-                raise asyncio.CancelledError
-            actor.idle.set()
-            await actor.go.wait()
-            actor.go.clear()
-            return await method(*values, **named)
-
-        return call
-
-
-class FaultyBytes:
-    """A byte store in memory: now and then it has no space, or loses nothing but fails."""
-
-    name = STORE
-
-    def __init__(self, random: Random) -> None:
-        self.kept: dict[str, bytes] = {}
-        self._random = random
-
-    async def write(self, key: str, chunks: AsyncIterator[bytes], hashes: Sequence[Hash]) -> int:
-        """See the port."""
-        assert key not in self.kept, "a key was used twice"
-        content = b"".join([chunk async for chunk in chunks])
-        if self._random.random() < 0.02:
-            raise StorageFull("no space is left")
-        for each in hashes:
-            each.update(content)
-        self.kept[key] = content
-        return len(content)
-
-    async def join(self, key: str, parts: Sequence[str]) -> int:
-        """See the port."""
-        assert key not in self.kept, "a key was used twice"
-        self.kept[key] = b"".join([self._found(part) for part in parts])
-        return len(self.kept[key])
-
-    async def sync(self, key: str) -> None:
-        """See the port."""
-        self._found(key)
-
-    async def size(self, key: str) -> int:
-        """See the port."""
-        return len(self._found(key))
-
-    async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
-        """See the port."""
-        yield self._found(key)[start:]
-
-    async def delete(self, key: str) -> None:
-        """See the port."""
-        self.kept.pop(key, None)
-
-    def path(self, key: str) -> None:
-        """See the port."""
-        return
-
-    async def signed_url(self, key: str) -> None:
-        """See the port."""
-        return
-
-    async def identity(self) -> None:
-        """See the port: the tests of the store identity are elsewhere."""
-        return
-
-    async def mark(self, identity: str) -> None:
-        """See the port."""
-
-    async def check(self) -> None:
-        """See the port."""
-
-    async def close(self) -> None:
-        """See the port."""
-
-    def _found(self, key: str) -> bytes:
-        if key not in self.kept:
-            raise FileNotFoundError(key)
-        return self.kept[key]
 
 
 class Worker:
@@ -296,7 +192,7 @@ class Model:
         actor = Actor(name)
 
         async def act() -> None:
-            _actor.set(actor)
+            ACTOR.set(actor)
             with suppress(RegistryError):  # a refusal is an answer
                 await work()
 

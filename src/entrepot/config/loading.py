@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from entrepot.config.contradictions import contradictions
 from entrepot.config.settings import (
     PRESETS,
     SECTIONS,
@@ -19,7 +20,6 @@ from entrepot.config.settings import (
     Setting,
     Settings,
     assemble,
-    contradictions,
 )
 from entrepot.proxy.upstream import canonical_alias
 
