@@ -7,6 +7,7 @@ from entrepot.access.issuing import TokenService
 from entrepot.access.refresh import RefreshTokens
 from entrepot.assembly import Entrance
 from entrepot.config import Settings
+from entrepot.data_plane import DataPlane
 from entrepot.database.engine import Engine
 from entrepot.database.search import DatabaseSearch
 from entrepot.database.usage import DatabaseUsage
@@ -33,7 +34,13 @@ _PRUNE_SECONDS = 300
 
 
 async def with_accounts(
-    settings: Settings, engine: Engine, guard: Guard, metrics: Metrics, caching: Cache, stack: AsyncExitStack
+    settings: Settings,
+    engine: Engine,
+    guard: Guard,
+    metrics: Metrics,
+    plane: DataPlane,
+    caching: Cache,
+    stack: AsyncExitStack,
 ) -> tuple[Entrance, list[Job]]:
     """The entrance of a registry with accounts, and its background work."""
     house = Gatehouse(settings, engine, root_secret(settings), stack)
@@ -63,7 +70,7 @@ async def with_accounts(
 
     jobs.append(Job("tell the metrics", _TELL_SECONDS, tell))
     desk = PullDesk(house.counter, events)
-    return Entrance(gate, house.requests, desk, doors, make_api(settings, house, search, caching)), jobs
+    return Entrance(gate, house.requests, desk, doors, make_api(settings, house, search, plane, caching)), jobs
 
 
 def _pull_events(settings: Settings, stack: AsyncExitStack) -> PullLog:

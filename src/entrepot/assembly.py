@@ -64,7 +64,7 @@ def assemble(
 ) -> Parts:
     """The registry behind this entrance."""
     blob_door = BlobDoor(caching.repositories, plane.deletions, store)
-    manifest_door = ManifestDoor(caching.repositories, plane.manifests, plane.deletions, entrance.desk)
+    manifest_door = ManifestDoor(caching.repositories, plane.manifests, plane.deletions, plane.history, entrance.desk)
     listing_door = ListingDoor(Listings(plane.manifest_rows), caching.upstreams, caching.listings)
     naming = Naming(caching.upstreams, caching.mirror)
     v2 = V2(entrance.gate, naming, blob_door, UploadDoor(plane.uploads), manifest_door, listing_door)

@@ -7,11 +7,13 @@ from entrepot.database.blobs import DatabaseBlobs
 from entrepot.database.cache import ReadCache
 from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.engine import Engine
+from entrepot.database.history import DatabaseHistory
 from entrepot.database.manifests import DatabaseManifests
 from entrepot.database.uploads import DatabaseUploads
 from entrepot.registry.blobs import Blobs
 from entrepot.registry.deletion import Deletions
 from entrepot.registry.garbage import Ages
+from entrepot.registry.history import History
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import Bytes
 from entrepot.registry.uploads import Uploads
@@ -27,6 +29,7 @@ class DataPlane(NamedTuple):
     blobs: Blobs
     manifests: Manifests
     deletions: Deletions
+    history: History
 
 
 def make_data_plane(settings: Settings, engine: Engine, store: Bytes) -> DataPlane:
@@ -44,6 +47,7 @@ def make_data_plane(settings: Settings, engine: Engine, store: Bytes) -> DataPla
         Blobs(blob_rows, manifest_rows),
         Manifests(manifest_rows, accept_missing=accept_missing),
         Deletions(DatabaseDeletions(engine), manifest_rows, enabled=settings.storage.delete.enabled),
+        History(DatabaseHistory(engine), manifest_rows),
     )
 
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from entrepot.access.keys import derive
 from entrepot.config import Settings
+from entrepot.data_plane import DataPlane
 from entrepot.database.accounts import DatabaseAccounts
 from entrepot.database.audit import DatabaseAudit
 from entrepot.database.grants import DatabaseGrants
@@ -22,6 +23,7 @@ from entrepot.gatehouse import Gatehouse
 from entrepot.hub.accounts import Accounts
 from entrepot.hub.audit import Audit
 from entrepot.hub.grants import Grants
+from entrepot.hub.images import Images
 from entrepot.hub.invitations import Invitations
 from entrepot.hub.limits import LimitViews
 from entrepot.hub.organizations import Organizations
@@ -37,6 +39,7 @@ from entrepot.web.api.accounts import account_routes, administration_routes
 from entrepot.web.api.audit import audit_routes
 from entrepot.web.api.frame import Api
 from entrepot.web.api.grants import grant_routes
+from entrepot.web.api.images import image_routes
 from entrepot.web.api.invitations import invitation_routes
 from entrepot.web.api.limits import limit_routes, usage_routes
 from entrepot.web.api.namespaces import namespace_routes
@@ -49,7 +52,7 @@ from entrepot.web.api.tokens import session_routes, token_routes
 from entrepot.web.api.upstreams import upstream_routes
 
 
-def make_api(settings: Settings, house: Gatehouse, search: Search, caching: Cache) -> Api:
+def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPlane, caching: Cache) -> Api:
     """The API of a worker."""
     engine, rights = house.engine, house.rights
     organizations = Organizations(DatabaseOrganizations(engine), rights, retired_name_key(house.root))
@@ -69,6 +72,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, caching: Cach
             team_routes(Teams(DatabaseTeams(engine), rights)),
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
             grant_routes(Grants(DatabaseGrants(engine), rights)),
+            image_routes(Images(rights, plane.deletions, plane.history)),
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),
             usage_routes(usage, rights),

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from entrepot.access.request_limits import RequestLimits
 from entrepot.assembly import Entrance, assemble
 from entrepot.config import Settings
-from entrepot.data_plane import make_data_plane
+from entrepot.data_plane import DataPlane, make_data_plane
 from entrepot.database.engine import Engine
 from entrepot.jobs.runner import Job, repeat
 from entrepot.logs import configure_logs
@@ -78,7 +78,7 @@ async def _work(settings: Settings, metrics: Metrics, ledger: Ledger, listeners:
         plane = make_data_plane(settings, engine, store)
         mirror_port = listeners[1].getsockname()[1] if len(listeners) > 1 else None
         caching = make_cache(settings, engine, plane, ledger, mirror_port, stack)
-        entrance, jobs = await _entrance(settings, engine, guard, metrics, caching, stack)
+        entrance, jobs = await _entrance(settings, engine, guard, metrics, plane, caching, stack)
         parts = assemble(settings, engine, store, entrance, guard, observer, plane, caching)
         gc.collect()
         gc.freeze()  # what a worker is made of stays: no collection looks at it again
@@ -93,11 +93,17 @@ async def _work(settings: Settings, metrics: Metrics, ledger: Ledger, listeners:
 
 
 async def _entrance(
-    settings: Settings, engine: Engine, guard: Guard, metrics: Metrics, caching: Cache, stack: AsyncExitStack
+    settings: Settings,
+    engine: Engine,
+    guard: Guard,
+    metrics: Metrics,
+    plane: DataPlane,
+    caching: Cache,
+    stack: AsyncExitStack,
 ) -> tuple[Entrance, list[Job]]:
     """Open to everybody, or with accounts; what only accounts need is loaded only for them."""
     if settings.open:
         return Entrance(OpenGate(), RequestLimits(settings.limits.requests.address, None)), []
     from entrepot.accounts import with_accounts
 
-    return await with_accounts(settings, engine, guard, metrics, caching, stack)
+    return await with_accounts(settings, engine, guard, metrics, plane, caching, stack)

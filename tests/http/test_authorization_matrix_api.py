@@ -73,6 +73,12 @@ DELETE /repositories/{name}/-/grants/{kind}/{grantee}             ? ? ! ! + + + 
 GET    /namespaces/{namespace}/grants                             ! ! ! ! ! + + ! ! !
 PUT    /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! !
 DELETE /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! !
+GET    /repositories/{name}/-/tags/{tag}/history                  ? ? + + + + + + + +
+PUT    /repositories/{name}/-/tags/{tag}                          ? ? ! + + + + + ! +
+DELETE /repositories/{name}/-/tags/{tag}                          ? ? ! ! + + + ! ! +
+GET    /repositories/{name}/-/manifests/{digest}/deletion         ? ? ! ! + + + ! ! +
+DELETE /repositories/{name}/-/manifests/{digest}                  ? ? ! ! + + + ! ! +
+POST   /repositories/{name}/-/manifests/{digest}/undo             ? ? ! ! + + + ! ! +
 GET    /repositories                                              + + + + + + + + + +
 POST   /repositories                                              ! ! + + + + + ! ! +
 GET    /repositories/{name}/-/readme                              ? ? + + + + + + + +

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -154,6 +155,23 @@ def _team_member(cast: Cast, who: Person | None) -> tuple[str, Body]:
     return path, None
 
 
+def _image(path: str, body: Body = None, *, deleted: bool = False) -> Recipe:
+    """Something to do with a new image, tagged v1; {digest} stands for its digest, in the body too."""
+
+    def recipe(cast: Cast, who: Person | None) -> tuple[str, Body]:
+        name = cast.repository()
+        content = cast.world.by_basic(cast.owner).push_image(name, "v1")
+        digest = f"sha256:{sha256(content).hexdigest()}"
+        if deleted:
+            cast.ask(cast.owner, "DELETE", f"/repositories/{name}/-/manifests/{digest}")
+        filled = (
+            None if body is None else {key: digest if value == "{digest}" else value for key, value in body.items()}
+        )
+        return f"/repositories/{name}/-{path.replace('{digest}', digest)}", filled
+
+    return recipe
+
+
 def _own_token(cast: Cast, who: Person | None) -> tuple[str, Body]:
     made = cast.world.personal_token(who).actor.credential_id if who is not None else ABSENT
     return f"/tokens/{made}", None
@@ -251,6 +269,12 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         {"role": "read"},
     ),
     ("DELETE", f"{_N}/grants/{{kind}}/{{grantee}}"): _granted_namespace,
+    ("GET", f"{_R}/-/tags/{{tag}}/history"): _image("/tags/v1/history"),
+    ("PUT", f"{_R}/-/tags/{{tag}}"): _image("/tags/v2", {"digest": "{digest}"}),
+    ("DELETE", f"{_R}/-/tags/{{tag}}"): _image("/tags/v1"),
+    ("GET", f"{_R}/-/manifests/{{digest}}/deletion"): _image("/manifests/{digest}/deletion"),
+    ("DELETE", f"{_R}/-/manifests/{{digest}}"): _image("/manifests/{digest}"),
+    ("POST", f"{_R}/-/manifests/{{digest}}/undo"): _image("/manifests/{digest}/undo", deleted=True),
     ("GET", "/repositories"): _at("/repositories"),
     ("POST", "/repositories"): lambda cast, who: ("/repositories", {"name": f"{cast.organization}/{_fresh()}"}),
     ("GET", f"{_R}/-/readme"): _in_repository("/-/readme"),

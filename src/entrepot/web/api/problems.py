@@ -39,6 +39,8 @@ TABLE: Mapping[type[Exception], Problem] = {
     registry.Unauthorized: Problem(404, "not_found"),
     registry.NameUnknown: Problem(404, "not_found"),
     registry.ManifestUnknown: Problem(404, "not_found"),
+    registry.Unsupported: Problem(409, "held"),
+    registry.Moved: Problem(409, "moved"),
     registry.UpstreamError: Problem(502, "upstream"),
     registry.UpstreamSlow: Problem(504, "upstream"),
     registry.UpstreamBusy: Problem(429, "upstream"),

@@ -124,7 +124,7 @@ class V2:
             case "DELETE":
                 return await self._manifests.delete(name, reference, visit.caller)
             case _:
-                return await self._manifests.get(request, name, reference, visit)
+                return await self._manifests.get(request, name, reference, visit, request.query.one("at"))
 
 
 def _allow(methods: Iterable[str]) -> tuple[bytes, bytes]:

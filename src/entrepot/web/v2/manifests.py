@@ -8,12 +8,13 @@ from entrepot.oci.mediatype import OCI_INDEX
 from entrepot.proxy.repositories import Repositories
 from entrepot.registry.deletion import Deleted, Deletions
 from entrepot.registry.errors import BodyInterrupted, BodyLost, ManifestTooLarge, TagInvalid
+from entrepot.registry.history import History
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import Stale, StoredManifest
 from entrepot.web.message import Answer, Conditions, Headers, Request
 from entrepot.web.v2.blobs import matches
 from entrepot.web.v2.errors import refusal
-from entrepot.web.v2.parse import reference_from, tag_from
+from entrepot.web.v2.parse import reference_from, tag_from, time_from
 from entrepot.web.v2.pulls import PREVIEW_CONTENT, PullDesk
 from entrepot.web.v2.visit import Visit
 
@@ -26,20 +27,34 @@ class ManifestDoor:
     """Manifests and tags."""
 
     def __init__(
-        self, repositories: Repositories, manifests: Manifests, deletions: Deletions, desk: PullDesk | None
+        self,
+        repositories: Repositories,
+        manifests: Manifests,
+        deletions: Deletions,
+        history: History,
+        desk: PullDesk | None,
     ) -> None:
         """`desk`: where pulls are charged and noted; without accounts there is none."""
         self._repositories = repositories
         self._manifests = manifests
         self._deletions = deletions
+        self._history = history
         self._desk = desk
 
-    async def get(self, request: Conditions, name: str, reference: str, visit: Visit) -> Answer:
-        """GET and HEAD by tag or digest. Accept is advice: what was pushed is what is answered."""
+    async def get(self, request: Conditions, name: str, reference: str, visit: Visit, at: str | None = None) -> Answer:
+        """GET and HEAD by tag or digest. Accept is advice: what was pushed is what is answered.
+
+        `at`: a tag as it was at this time, in RFC 3339.
+        """
         wanted = reference_from(reference)
         if self._desk is not None and name == PREVIEW:
             return Answer(200, [(b"content-type", OCI_INDEX.encode()), *await self._desk.shown(visit)], PREVIEW_CONTENT)
-        found = await self._repositories.find_manifest(name, str(wanted), visit.grant)
+        if at is None:
+            found = await self._repositories.find_manifest(name, str(wanted), visit.grant)
+        elif isinstance(wanted, str):
+            found = await self._history.find(name, wanted, time_from(at), visit.grant)
+        else:
+            raise TagInvalid("?at= goes with a tag: a digest is the same at any time")
         headers = manifest_headers(found, by_tag=isinstance(wanted, str))
         unchanged = matches(request.header(b"if-none-match"), found.digest)
         if self._desk is not None:

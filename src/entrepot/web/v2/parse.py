@@ -1,5 +1,7 @@
 """The words of a request as values, or the error that says what is wrong with them."""
 
+from datetime import datetime
+
 from entrepot.oci.digest import Digest, InvalidDigest
 from entrepot.oci.reference import InvalidName, InvalidTag, check_name, check_tag
 from entrepot.registry.errors import DigestInvalid, NameInvalid, PageInvalid, TagInvalid
@@ -33,6 +35,17 @@ def digest_from(text: str) -> Digest:
 def reference_from(text: str) -> Digest | str:
     """A digest, or else a tag: whatever has a colon can only be a digest."""
     return digest_from(text) if ":" in text else tag_from(text)
+
+
+def time_from(text: str) -> int:
+    """A time of RFC 3339, in microseconds since 1970."""
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is None:
+            raise ValueError("no time zone")
+        return int(time.timestamp() * 1_000_000)
+    except (ValueError, OverflowError):
+        raise TagInvalid("at must be a time such as 2026-11-01T00:00:00Z", {"at": text[:80]}) from None
 
 
 def page_from(request: Request) -> tuple[str, int | None]:

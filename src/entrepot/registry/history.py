@@ -1,0 +1,82 @@
+"""The history of tags, and pulling as of a time (docs/lifecycle.md)."""
+
+from datetime import UTC, datetime
+from typing import NamedTuple, Protocol
+
+from entrepot.access.grant import Grant
+from entrepot.registry.admission import admitted, missing
+from entrepot.registry.errors import ManifestUnknown, Unauthorized
+from entrepot.registry.ports import RepositoryRows, StoredManifest
+
+
+class Move(NamedTuple):
+    """A tag came to name something else: `at` in microseconds since 1970 and strictly rising, digests from `old` to
+    `new` (None: nothing). `kind` says why: tag.move is a push, tag.delete, tag.restore."""
+
+    id: int
+    at: int
+    kind: str
+    old: str | None
+    new: str | None
+    account: str | None
+    address: str
+
+
+class Past(NamedTuple):
+    """What a tag named at a time: None when nothing; the manifest while it is kept, deleted or not; else when it was
+    deleted, in microseconds."""
+
+    repository_id: int
+    rights_version: int
+    digest: str | None
+    manifest: StoredManifest | None
+    deleted_at: int | None
+
+
+class HistoryRows(Protocol):
+    """What this needs of the database."""
+
+    async def moves(self, repository: str, tag: str, before: int, limit: int) -> list[Move]:
+        """Up to `limit` moves with ids below `before`, newest first."""
+        ...
+
+    async def past(self, repository: str, tag: str, at: int) -> Past | None:
+        """What the tag named at this time; None when there is no such repository."""
+        ...
+
+
+class History:
+    """What tags have named."""
+
+    def __init__(self, rows: HistoryRows, repositories: RepositoryRows) -> None:
+        self._rows = rows
+        self._repositories = repositories
+
+    async def moves(self, repository: str, tag: str, before: int, limit: int) -> list[Move]:
+        """A page of a tag's moves, newest first."""
+        return await self._rows.moves(repository, tag, before, limit)
+
+    async def find(self, repository: str, tag: str, at: int, grant: Grant) -> StoredManifest:
+        """What the tag named at this time, in microseconds. ManifestUnknown says when it went, if it did."""
+        past = await self._rows.past(repository, tag, at)
+        if past is None:
+            raise missing(await admitted(self._repositories, repository, grant), repository, tag)
+        if not grant.covers(repository, past.repository_id, past.rights_version):
+            raise Unauthorized
+        if past.manifest is not None:
+            return past.manifest
+        if past.digest is None:
+            raise ManifestUnknown(f"{tag} named nothing at that time", {"tag": tag})
+        when = "" if past.deleted_at is None else f" on {_iso(past.deleted_at)}"
+        raise ManifestUnknown(
+            f"{tag} named {past.digest} at that time: that was deleted{when}, and can no longer be brought back",
+            {
+                "tag": tag,
+                "digest": past.digest,
+                "deleted_at": None if past.deleted_at is None else _iso(past.deleted_at),
+            },
+        )
+
+
+def _iso(at: int) -> str:
+    return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

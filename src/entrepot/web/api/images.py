@@ -1,0 +1,96 @@
+"""Images of a repository: history of tags, deleting with a preview, undo. To be added before repositories' routes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from entrepot.hub.images import Images
+from entrepot.registry.deletion import Deleted, Preview, Restored
+from entrepot.registry.history import Move
+from entrepot.web.api.shapes import PAGE, Address, AfterNumber, Limit, Page, Time, Who, page
+
+Seen = Annotated[list[str] | None, Query(max_length=128, description="The tags that were seen to name it.")]
+
+
+class MoveOut(BaseModel):
+    """A tag came to name something else; `kind` says why: a push (`tag.move`), `tag.delete`, `tag.restore`."""
+
+    at: Time
+    kind: str
+    old: str | None
+    new: str | None
+    account: str | None
+
+
+class PreviewOut(BaseModel):
+    """What a delete would take: digests and tags; bytes that nothing else holds; indexes that forbid it."""
+
+    manifests: list[str]
+    tags: list[str]
+    holders: list[str]
+    freed: int
+
+
+class DeletedOut(BaseModel):
+    """What was deleted: the image, its children and referrers, and the tags of all of them."""
+
+    manifests: list[str]
+    tags: list[str]
+
+
+class RestoredOut(BaseModel):
+    """What is back; `taken` are tags that name something else by now."""
+
+    manifests: list[str]
+    tags: list[str]
+    taken: list[str]
+
+
+class TagDeletedOut(BaseModel):
+    """A tag was deleted."""
+
+    digest: str = Field(description="What it named: that keeps answering by its digest.")
+    note: str
+
+
+class TagIn(BaseModel):
+    """What a tag is to name."""
+
+    digest: str = Field(max_length=200)
+
+
+def image_routes(images: Images) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/repositories/{name:path}/-", tags=["images"])
+
+    @routes.get("/tags/{tag}/history", response_model=Page[MoveOut], summary="What a tag has named, newest first")
+    async def history(who: Who, name: str, tag: str, after: AfterNumber = 0, limit: Limit = PAGE) -> dict[str, object]:
+        found: list[Move] = list(await images.history(who, name, tag, after, limit + 1))
+        return page(found, [each.id for each in found], limit)
+
+    @routes.put("/tags/{tag}", status_code=204, summary="Let a tag that is free name an image again")
+    async def restore_tag(who: Who, address: Address, name: str, tag: str, wanted: TagIn) -> None:
+        await images.restore_tag(who, name, tag, wanted.digest, address)
+
+    @routes.delete("/tags/{tag}", response_model=TagDeletedOut, summary="Delete a tag, and only the tag")
+    async def delete_tag(
+        who: Who, address: Address, name: str, tag: str, digest: str | None = None
+    ) -> dict[str, object]:
+        gone = await images.delete_tag(who, name, tag, digest, address)
+        note = "the image still answers by its digest: to delete that too, DELETE …/-/manifests/" + gone.digest
+        return {"digest": gone.digest, "note": note}
+
+    @routes.get("/manifests/{digest}/deletion", response_model=PreviewOut, summary="What deleting an image would take")
+    async def preview(who: Who, address: Address, name: str, digest: str) -> Preview:
+        return await images.preview(who, name, digest, address)
+
+    @routes.delete("/manifests/{digest}", response_model=DeletedOut, summary="Delete an image with what goes along")
+    async def delete(who: Who, address: Address, name: str, digest: str, tag: Seen = None) -> Deleted:
+        return await images.delete(who, name, digest, tag, address)
+
+    @routes.post("/manifests/{digest}/undo", response_model=RestoredOut, summary="Bring back a deleted image")
+    async def undo(who: Who, address: Address, name: str, digest: str) -> Restored:
+        return await images.undo(who, name, digest, address)
+
+    return routes

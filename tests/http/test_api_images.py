@@ -1,0 +1,140 @@
+"""Images at the API and by `?at=`: history, previews, deleting what was seen, and undo; on both stores."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from tests.support.hub_world import Person, World
+from tests.support.serving import OCI_INDEX, OCI_MANIFEST, a_manifest, digest_of
+from tests.support.wire import Answer
+
+
+def ask(world: World, who: Person, method: str, path: str, body: object = None) -> Answer:
+    """A request to the API."""
+    headers = {**who.basic, **({} if body is None else {"Content-Type": "application/json"})}
+    return world.server.request(method, f"/api/v1{path}", headers, None if body is None else json.dumps(body).encode())
+
+
+def history(world: World, who: Person, name: str, tag: str) -> list[dict[str, Any]]:
+    """The moves of a tag, newest first."""
+    items: list[dict[str, Any]] = ask(world, who, "GET", f"/repositories/{name}/-/tags/{tag}/history").json()["items"]
+    return items
+
+
+def test_every_move_of_a_tag_is_told_and_each_begins_where_the_last_ended(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client = world.by_basic(olga)
+    first, second = client.push_image(name, "latest"), client.push_image(name, "latest")
+    assert client.put_manifest(name, "latest", second).status == 201  # the same digest again is no move
+    assert client.delete(f"/v2/{name}/manifests/latest").status == 202
+    restored = ask(world, olga, "PUT", f"/repositories/{name}/-/tags/latest", {"digest": digest_of(first)})
+    assert restored.status == 204, restored
+    moves = history(world, olga, name, "latest")
+    assert [(each["kind"], each["old"], each["new"]) for each in moves] == [
+        ("tag.restore", None, digest_of(first)),
+        ("tag.delete", digest_of(second), None),
+        ("tag.move", digest_of(first), digest_of(second)),
+        ("tag.move", None, digest_of(first)),
+    ]
+    assert [each["account"] for each in moves] == [olga.name] * 4
+    times = [each["at"] for each in moves]
+    assert times == sorted(times, reverse=True)
+
+
+def test_history_has_pages(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    pushed = [digest_of(world.by_basic(olga).push_image(name, "v1")) for _ in range(3)]
+    page = ask(world, olga, "GET", f"/repositories/{name}/-/tags/v1/history?limit=2").json()
+    rest = ask(world, olga, "GET", f"/repositories/{name}/-/tags/v1/history?limit=2&after={page['next']}").json()
+    assert [each["new"] for each in [*page["items"], *rest["items"]]] == pushed[::-1]
+    assert rest["next"] is None
+
+
+def test_a_tag_is_pulled_as_of_a_time(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client = world.by_basic(olga)
+    first, second = client.push_image(name, "latest"), client.push_image(name, "latest")
+    now, before = (each["at"] for each in history(world, olga, name, "latest"))
+    rows = world.execute("SELECT at FROM changes WHERE new = :digest AND tag = 'latest'", digest=digest_of(second))
+    micro = rows[0][0]
+    target = f"/v2/{name}/manifests/latest?at="
+    for time, content in ((_time(micro), second), (_time(micro - 1), first), ("2999-01-01T00:00:00Z", second)):
+        answer = client.get(target + quote(time))
+        assert (answer.status, answer.body) == (200, content)
+        assert answer["docker-content-digest"] == digest_of(content)
+        assert client.head(target + quote(time))["docker-content-digest"] == digest_of(content)
+    assert before <= now
+    too_early = client.get(target + "2001-01-01T00:00:00Z")
+    assert (too_early.status, too_early.code) == (404, "MANIFEST_UNKNOWN")
+    for bad in ("yesterday", "2026-11-01", "2026-11-01T00:00:00", "9999999-01-01T00:00:00Z", ""):
+        assert client.get(target + quote(bad)).status == 400, bad
+    assert client.get(f"/v2/{name}/manifests/{digest_of(first)}?at=2999-01-01T00:00:00Z").status == 400
+
+
+def test_what_was_deleted_is_pulled_as_of_a_time_until_it_is_forgotten(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client = world.by_basic(olga)
+    manifest = client.push_image(name, "v1")
+    at = world.execute("SELECT at FROM changes WHERE new = :digest AND tag = 'v1'", digest=digest_of(manifest))[0][0]
+    assert client.delete(f"/v2/{name}/manifests/{digest_of(manifest)}").status == 202
+    assert client.get(f"/v2/{name}/manifests/v1").status == 404
+    assert client.get(f"/v2/{name}/manifests/v1?at={quote(_time(at))}").body == manifest
+    stranger = world.person()
+    world.execute("UPDATE repositories SET visibility = 'private' WHERE name = :name", name=name)
+    assert world.by_basic(stranger).get(f"/v2/{name}/manifests/v1?at={quote(_time(at))}").status in (401, 403, 404)
+
+
+def test_a_preview_says_what_a_delete_takes_and_an_undo_brings_it_back(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client = world.by_basic(olga)
+    child = client.push_image(name, "untouched")
+    only = a_manifest(json.loads(child) | {"annotations": {"platform": "arm64"}})
+    assert client.put_manifest(name, digest_of(only), only).status == 201
+    children = [{"mediaType": OCI_MANIFEST, "digest": digest_of(each), "size": len(each)} for each in (child, only)]
+    index = a_manifest({"manifests": children}, OCI_INDEX)
+    assert client.put_manifest(name, "multi", index, OCI_INDEX).status == 201
+    signature = client.push_artifact(name, subject={**children[1]})["digest"]
+    path = f"/repositories/{name}/-/manifests/{digest_of(index)}"
+    preview = ask(world, olga, "GET", f"{path}/deletion").json()
+    gone = sorted([digest_of(index), digest_of(only), signature])
+    assert (preview["manifests"], preview["tags"], preview["holders"]) == (gone, ["multi"], [])
+    assert preview["freed"] >= len(index) + len(only)
+    assert client.get(f"/v2/{name}/manifests/multi").body == index
+    held = ask(world, olga, "DELETE", f"/repositories/{name}/-/manifests/{digest_of(child)}")
+    assert (held.status, digest_of(index) in held.json()["detail"]) == (409, True)
+    moved = ask(world, olga, "DELETE", f"{path}?tag=other")
+    assert (moved.status, moved.json()["code"]) == (409, "moved")
+    assert ask(world, olga, "DELETE", f"{path}?tag=multi").json() == {"manifests": gone, "tags": ["multi"]}
+    for digest in gone:
+        assert client.get(f"/v2/{name}/manifests/{digest}").status == 404
+    assert client.get(f"/v2/{name}/manifests/untouched").body == child
+    assert ask(world, olga, "POST", f"{path}/undo").json() == {"manifests": gone, "tags": ["multi"], "taken": []}
+    assert client.get(f"/v2/{name}/manifests/multi").body == index
+    assert ask(world, olga, "POST", f"{path}/undo").status == 404
+
+
+def test_a_tag_that_has_moved_since_it_was_seen_is_not_deleted_nor_taken(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client = world.by_basic(olga)
+    old, new = (digest_of(client.push_image(name, "v1")) for _ in range(2))
+    path = f"/repositories/{name}/-/tags/v1"
+    assert ask(world, olga, "DELETE", f"{path}?digest={old}").status == 409
+    assert ask(world, olga, "PUT", path, {"digest": old}).status == 409
+    gone = ask(world, olga, "DELETE", f"{path}?digest={new}")
+    assert (gone.status, gone.json()["digest"]) == (200, new)
+    assert new in gone.json()["note"]
+    assert client.get(f"/v2/{name}/manifests/{new}").status == 200
+    assert ask(world, olga, "PUT", path, {"digest": old}).status == 204
+    assert client.head(f"/v2/{name}/manifests/v1")["docker-content-digest"] == old
+    assert ask(world, olga, "PUT", path, {"digest": "sha256:short"}).status == 422
+
+
+def _time(micro: int) -> str:
+    return datetime.fromtimestamp(micro / 1_000_000, UTC).isoformat(timespec="microseconds")
