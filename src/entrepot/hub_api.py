@@ -9,6 +9,7 @@ from entrepot.config import Settings
 from entrepot.data_plane import DataPlane
 from entrepot.database.accounts import DatabaseAccounts
 from entrepot.database.audit import DatabaseAudit
+from entrepot.database.digests import DatabaseDigests
 from entrepot.database.grants import DatabaseGrants
 from entrepot.database.hub_repositories import DatabaseHubRepositories
 from entrepot.database.invitations import DatabaseInvitations
@@ -22,6 +23,7 @@ from entrepot.database.usage import DatabaseUsage
 from entrepot.gatehouse import Gatehouse
 from entrepot.hub.accounts import Accounts
 from entrepot.hub.audit import Audit
+from entrepot.hub.digests import Digests
 from entrepot.hub.grants import Grants
 from entrepot.hub.images import Images
 from entrepot.hub.invitations import Invitations
@@ -37,6 +39,7 @@ from entrepot.hub.usage import Usage
 from entrepot.proxying import Cache
 from entrepot.web.api.accounts import account_routes, administration_routes
 from entrepot.web.api.audit import audit_routes
+from entrepot.web.api.digests import digest_routes
 from entrepot.web.api.frame import Api
 from entrepot.web.api.grants import grant_routes
 from entrepot.web.api.images import image_routes
@@ -72,6 +75,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
             team_routes(Teams(DatabaseTeams(engine), rights)),
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
             grant_routes(Grants(DatabaseGrants(engine), rights)),
+            digest_routes(Digests(DatabaseDigests(engine), rights)),
             image_routes(Images(rights, plane.deletions, plane.history)),
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),

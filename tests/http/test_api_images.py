@@ -136,5 +136,32 @@ def test_a_tag_that_has_moved_since_it_was_seen_is_not_deleted_nor_taken(world: 
     assert ask(world, olga, "PUT", path, {"digest": "sha256:short"}).status == 422
 
 
+def test_what_an_engine_prints_leads_to_the_tags_that_have_it_and_had_it(world: World) -> None:
+    olga, sam = world.person(), world.person()
+    name = world.repository(olga, f"{olga.name}/app", "private")
+    client = world.by_basic(olga)
+    first = client.push_image(name, "latest")
+    document = json.loads(first)
+    children = [{"mediaType": OCI_MANIFEST, "digest": digest_of(first), "size": len(first)}]
+    index = a_manifest({"manifests": children}, OCI_INDEX)
+    assert client.put_manifest(name, "multi", index, OCI_INDEX).status == 201
+    second = client.push_image(name, "latest")
+    for digest, role in (
+        (document["config"]["digest"], "config"),
+        (document["layers"][0]["digest"], "layer"),
+        (digest_of(first), "image"),
+    ):
+        items = ask(world, olga, "GET", f"/digests/{digest}").json()["items"]
+        found = {each["manifest"]: each for each in items}
+        assert (found[digest_of(first)]["role"], found[digest_of(index)]["role"]) == (role, "child")
+        (span,) = found[digest_of(first)]["tags"]
+        assert (span["tag"], span["now"]) == ("latest", digest_of(second))
+        assert span["since"] <= span["until"]
+        (span,) = found[digest_of(index)]["tags"]
+        assert (span["tag"], span["until"], span["now"]) == ("multi", None, digest_of(index))
+        assert ask(world, sam, "GET", f"/digests/{digest}").json()["items"] == []
+    assert ask(world, olga, "GET", "/digests/sha256:short").status == 422
+
+
 def _time(micro: int) -> str:
     return datetime.fromtimestamp(micro / 1_000_000, UTC).isoformat(timespec="microseconds")

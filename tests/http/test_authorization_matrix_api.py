@@ -73,6 +73,7 @@ DELETE /repositories/{name}/-/grants/{kind}/{grantee}             ? ? ! ! + + + 
 GET    /namespaces/{namespace}/grants                             ! ! ! ! ! + + ! ! !
 PUT    /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! !
 DELETE /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! !
+GET    /digests/{digest}                                          + + + + + + + + + +
 GET    /repositories/{name}/-/tags/{tag}/history                  ? ? + + + + + + + +
 PUT    /repositories/{name}/-/tags/{tag}                          ? ? ! + + + + + ! +
 DELETE /repositories/{name}/-/tags/{tag}                          ? ? ! ! + + + ! ! +

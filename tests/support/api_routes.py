@@ -269,6 +269,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         {"role": "read"},
     ),
     ("DELETE", f"{_N}/grants/{{kind}}/{{grantee}}"): _granted_namespace,
+    ("GET", "/digests/{digest}"): _at("/digests/sha256:" + "a" * 64),
     ("GET", f"{_R}/-/tags/{{tag}}/history"): _image("/tags/v1/history"),
     ("PUT", f"{_R}/-/tags/{{tag}}"): _image("/tags/v2", {"digest": "{digest}"}),
     ("DELETE", f"{_R}/-/tags/{{tag}}"): _image("/tags/v1"),

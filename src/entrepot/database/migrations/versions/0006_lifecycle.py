@@ -58,6 +58,7 @@ def _columns() -> None:
     op.create_index(
         "changes_tag", "changes", ["repository_id", "tag", "at"], sqlite_where=tagged, postgresql_where=tagged
     )
+    op.create_index("manifests_by_digest", "manifests", ["digest"])
     renamed = sa.text("new IS NOT NULL")
     op.create_index("changes_new", "changes", ["new"], sqlite_where=renamed, postgresql_where=renamed)
 

@@ -1,0 +1,90 @@
+"""Which version is really running: any digest that an engine prints, and the tags that have it, or had it.
+
+`docker inspect` prints the digest of an image's config as its id; others print that of its manifest, of the index that
+it was pulled by, or of a layer.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from entrepot.access.actor import Actor
+from entrepot.access.decision import Action
+from entrepot.access.rights import Rights
+from entrepot.hub.errors import Invalid
+from entrepot.oci.digest import Digest, InvalidDigest
+
+_MOST = 200  # manifests, and tags of each
+
+
+class Place(NamedTuple):
+    """A manifest that has a digest, or names it. `role` is what the digest is: image, index, referrer, attestation
+    for its own, else config, layer or child. `deleted_at` in microseconds while it can still be brought back."""
+
+    repository_id: int
+    repository: str
+    manifest: str
+    role: str
+    deleted_at: int | None
+
+
+class Span(NamedTuple):
+    """A tag named a manifest `since` a time, `until` another one or still (None); `now` is what it names now."""
+
+    tag: str
+    since: int
+    until: int | None
+    now: str | None
+
+
+class Found(NamedTuple):
+    """A manifest, what the digest is to it, and the tags that have named it."""
+
+    repository: str
+    manifest: str
+    role: str
+    deleted_at: int | None
+    tags: Sequence[Span]
+
+
+class DigestRows(Protocol):
+    """What this needs of the database."""
+
+    async def manifests(self, digest: str, limit: int) -> list[Place]:
+        """Manifests with this digest."""
+        ...
+
+    async def naming(self, digest: str, limit: int) -> list[Place]:
+        """Manifests that name this digest."""
+        ...
+
+    async def tags(self, repository_id: int, digest: str, limit: int) -> list[Span]:
+        """The tags that have named this manifest, by time."""
+        ...
+
+
+class Digests:
+    """Looks up digests among what the actor may pull."""
+
+    def __init__(self, rows: DigestRows, rights: Rights) -> None:
+        self._rows = rows
+        self._rights = rights
+
+    async def find(self, actor: Actor, digest: str) -> list[Found]:
+        """Where it is and was: manifests that are it or name it, and the indexes of those."""
+        try:
+            wanted = str(Digest.parse(digest))
+        except InvalidDigest as error:
+            raise Invalid(str(error), "digest") from None
+        places = [*await self._rows.manifests(wanted, _MOST), *await self._rows.naming(wanted, _MOST)]
+        indexes: list[Place] = []
+        for name in {place.manifest for place in places} - {wanted}:
+            indexes += [each._replace(role="child") for each in await self._rows.naming(name, _MOST)]
+        here = {(place.repository_id, place.manifest) for place in places}
+        places += [each for each in dict.fromkeys(indexes) if (each.repository_id, each.manifest) not in here]
+        names = sorted({place.repository for place in places})
+        allowed = {name for name in names if (await self._rights.decide(actor, Action.PULL, name)).allowed}
+        return [
+            Found(*place[1:], await self._rows.tags(place.repository_id, place.manifest, _MOST))
+            for place in places[:_MOST]
+            if place.repository in allowed
+        ]
