@@ -276,6 +276,8 @@ def test_what_one_process_has_acknowledged_the_other_answers_at_once(fleet: _Fle
             assert writer.request("DELETE", path).status == 202
             assert reader.request("GET", path).status == 404
             assert reader.manifest(_NAME, image.digest).status == 200
+            assert reader.request("DELETE", f"/v2/{_NAME}/manifests/{image.digest}").status == 202
+            assert writer.manifest(_NAME, image.digest).status == 404
             assert reader.request("DELETE", f"/v2/{_NAME}/blobs/{sha256(image.blobs[1])}").status == 202
             assert writer.blob(_NAME, sha256(image.blobs[1])).status == 404
 

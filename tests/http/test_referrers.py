@@ -98,7 +98,7 @@ def test_a_page_that_no_link_named_is_400(registry: Registry, name: str, after: 
     assert registry.get(f"/v2/{name}/{AT}?after={after}").status == 400
 
 
-def test_a_deleted_referrer_leaves_the_list_and_a_deleted_subject_does_not_empty_it(
+def test_a_deleted_referrer_leaves_the_list_and_a_deleted_subject_takes_the_others_along(
     registry: Registry, name: str
 ) -> None:
     subject = registry.push_artifact(name)
@@ -106,9 +106,12 @@ def test_a_deleted_referrer_leaves_the_list_and_a_deleted_subject_does_not_empty
         registry.push_artifact(name, subject=subject, annotations={"n": number})["digest"] for number in "12"
     )
     assert registry.delete(f"/v2/{name}/manifests/{dropped}").status == 202
-    assert registry.delete(f"/v2/{name}/manifests/{subject['digest']}").status == 202
     found = registry.get(f"/v2/{name}/referrers/{subject['digest']}").json()["manifests"]
     assert [each["digest"] for each in found] == [kept]
+    assert registry.delete(f"/v2/{name}/manifests/{subject['digest']}").status == 202
+    found = registry.get(f"/v2/{name}/referrers/{subject['digest']}").json()["manifests"]
+    assert found == []
+    assert registry.get(f"/v2/{name}/manifests/{kept}").status == 404
 
 
 def test_a_fallback_tag_of_an_old_client_can_be_pushed_and_its_manifests_are_listed_once(
