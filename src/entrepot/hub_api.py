@@ -17,6 +17,7 @@ from entrepot.database.organizations import DatabaseOrganizations
 from entrepot.database.plans import DatabasePlans
 from entrepot.database.quotas import DatabaseStorage
 from entrepot.database.robots import DatabaseRobots
+from entrepot.database.tag_rules import DatabaseTagRules
 from entrepot.database.teams import DatabaseTeams
 from entrepot.database.tokens import DatabaseTokens
 from entrepot.database.usage import DatabaseUsage
@@ -33,6 +34,7 @@ from entrepot.hub.plans import Plans
 from entrepot.hub.repositories import Repositories
 from entrepot.hub.robots import Robots
 from entrepot.hub.search import Search
+from entrepot.hub.tag_rules import TagRules
 from entrepot.hub.teams import Teams
 from entrepot.hub.tokens import Tokens
 from entrepot.hub.usage import Usage
@@ -50,6 +52,7 @@ from entrepot.web.api.organizations import organization_routes
 from entrepot.web.api.plans import plan_routes
 from entrepot.web.api.repositories import repository_routes, search_routes
 from entrepot.web.api.robots import robot_routes
+from entrepot.web.api.tag_rules import namespace_tag_rule_routes, repository_tag_rule_routes, tag_rule_routes
 from entrepot.web.api.teams import team_routes
 from entrepot.web.api.tokens import session_routes, token_routes
 from entrepot.web.api.upstreams import upstream_routes
@@ -63,6 +66,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
     accounts = make_accounts(settings, house)
     usage = Usage(DatabaseUsage(engine))
     tokens = make_tokens(house)
+    rules = TagRules(DatabaseTagRules(engine), rights)
     return Api(
         [
             account_routes(accounts),
@@ -76,6 +80,9 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
             grant_routes(Grants(DatabaseGrants(engine), rights)),
             digest_routes(Digests(DatabaseDigests(engine), rights)),
+            tag_rule_routes(rules),
+            repository_tag_rule_routes(rules),
+            namespace_tag_rule_routes(rules),
             image_routes(Images(rights, plane.deletions, plane.history)),
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),

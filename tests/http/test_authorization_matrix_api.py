@@ -74,6 +74,15 @@ GET    /namespaces/{namespace}/grants                             ! ! ! ! ! + + 
 PUT    /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! !
 DELETE /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! !
 GET    /digests/{digest}                                          + + + + + + + + + +
+GET    /tag-rules                                                 ! ! ! ! ! ! + ! ! !
+POST   /tag-rules                                                 ! ! ! ! ! ! + ! ! !
+DELETE /tag-rules/{id}                                            ! ! ! ! ! ! + ! ! !
+GET    /repositories/{name}/-/tag-rules                           ? ? ! ! + + + ! ! +
+POST   /repositories/{name}/-/tag-rules                           ? ? ! ! + + + ! ! +
+DELETE /repositories/{name}/-/tag-rules/{id}                      ? ? ! ! + + + ! ! +
+GET    /namespaces/{namespace}/tag-rules                          ! ! ! ! ! + + ! ! +
+POST   /namespaces/{namespace}/tag-rules                          ! ! ! ! ! + + ! ! +
+DELETE /namespaces/{namespace}/tag-rules/{id}                     ! ! ! ! ! + + ! ! +
 GET    /repositories/{name}/-/tags/{tag}/history                  ? ? + + + + + + + +
 PUT    /repositories/{name}/-/tags/{tag}                          ? ? ! + + + + + ! +
 DELETE /repositories/{name}/-/tags/{tag}                          ? ? ! ! + + + ! ! +

@@ -193,6 +193,21 @@ def _robot(path: str, body: Body = None) -> Recipe:
     return lambda cast, who: (f"/organizations/{cast.organization}/robots/{cast.new_robot()}{path}", body)
 
 
+_RULE = {"kind": "protected", "pattern": "never-used-*", "role": "owner"}
+
+
+def _rule(place: str) -> Recipe:
+    """A rule of a place, made by whoever may."""
+
+    def recipe(cast: Cast, who: Person | None) -> tuple[str, Body]:
+        name = cast.repository() if "{name}" in place else ""
+        path = place.replace("{name}", name).replace("{namespace}", cast.organization)
+        maker = cast.owner if name or "{namespace}" in place else cast.world.administrator
+        return f"{path}/{cast.ask(maker, 'POST', path, _RULE)['id']}", None
+
+    return recipe
+
+
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("POST", "/accounts"): lambda cast, who: ("/accounts", {"name": _fresh(), "password": _PASSWORD}),
     ("GET", "/accounts/{name}"): _of_person("/accounts/{name}"),
@@ -270,6 +285,15 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ),
     ("DELETE", f"{_N}/grants/{{kind}}/{{grantee}}"): _granted_namespace,
     ("GET", "/digests/{digest}"): _at("/digests/sha256:" + "a" * 64),
+    ("GET", "/tag-rules"): _at("/tag-rules"),
+    ("POST", "/tag-rules"): _at("/tag-rules", _RULE),
+    ("DELETE", "/tag-rules/{id}"): _rule("/tag-rules"),
+    ("GET", f"{_R}/-/tag-rules"): _in_repository("/-/tag-rules"),
+    ("POST", f"{_R}/-/tag-rules"): _in_repository("/-/tag-rules", _RULE),
+    ("DELETE", f"{_R}/-/tag-rules/{{id}}"): _rule(f"{_R}/-/tag-rules"),
+    ("GET", f"{_N}/tag-rules"): _at(f"{_N}/tag-rules"),
+    ("POST", f"{_N}/tag-rules"): _at(f"{_N}/tag-rules", _RULE),
+    ("DELETE", f"{_N}/tag-rules/{{id}}"): _rule(f"{_N}/tag-rules"),
     ("GET", f"{_R}/-/tags/{{tag}}/history"): _image("/tags/v1/history"),
     ("PUT", f"{_R}/-/tags/{{tag}}"): _image("/tags/v2", {"digest": "{digest}"}),
     ("DELETE", f"{_R}/-/tags/{{tag}}"): _image("/tags/v1"),

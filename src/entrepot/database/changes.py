@@ -3,8 +3,9 @@
 Of the registry: `blob.link`, `blob.loose`, `blob.unlink`, `manifest.push`, `manifest.delete`, `manifest.restore`,
 `tag.move`, `tag.delete`, `tag.restore`; `old` and `new` are digests, and a push that gives stored bytes another media
 type has them as both.
-Of the hub: `repository.*`, `account.*`, `credential.*`, `organization.*`, `team.*`, `member.*`, `grant.*`, `plan.*`;
-`subject` names what was changed, `old` and `new` are what it was and what it is, never a secret.
+A purge writes `manifest.purge`, `tag.purge` and `blob.purge`.
+Of the hub: `tag_rule.*`, `retention.*`, `purge.*`, `repository.*`, `account.*`, `credential.*`, `organization.*`,
+`team.*`, `member.*`, `grant.*`, `plan.*`; `subject` names what was changed, `old` and `new` are what it was and what it is, never a secret.
 """
 
 from entrepot.access.caller import Caller

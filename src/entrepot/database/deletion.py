@@ -9,6 +9,7 @@ from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.holding import forget_unlinked, hold
 from entrepot.database.manifests import move
 from entrepot.database.repositories import repository_id
+from entrepot.database.tag_rules import refuse_delete, refuse_restore, rules_of
 from entrepot.registry.deletion import Deleted, Preview, Restored, TagDeleted
 from entrepot.registry.errors import Moved, Unsupported
 
@@ -173,7 +174,8 @@ class DatabaseDeletions:
             manifest, digest = row
             if seen is not None and seen != digest:
                 raise Moved(f"{tag} has moved since: it names {digest} now", {"digest": digest})
-            await _drop_tag(transaction, identity, tag, manifest, digest, caller)
+            await refuse_delete(transaction, identity, tag, await rules_of(transaction, identity), caller)
+            await drop_tag(transaction, identity, tag, manifest, digest, caller)
             return TagDeleted(digest)
 
         return await self._engine.write(delete, durable=True)
@@ -216,6 +218,7 @@ class DatabaseDeletions:
             taken = await transaction.one(_TAKEN, repository=identity, tag=tag)
             if taken is not None and taken[0] != digest:
                 raise Moved(f"{tag} names {taken[0]} now", {"digest": taken[0]})
+            await refuse_restore(transaction, identity, tag, digest, caller)
             await move(transaction, identity, tag, row[0], digest, caller, "tag.restore")
             return True
 
@@ -269,8 +272,10 @@ async def _attached(transaction: Transaction, repository: int, digest: str) -> l
 async def _carry_out(transaction: Transaction, repository: int, digest: str, plan: _Plan, caller: Caller) -> Deleted:
     row = await transaction.one(_NEW, repository=repository, digest=digest)
     assert row is not None
+    rules = await rules_of(transaction, repository)
     for tag, manifest in sorted(plan.tags.items()):
-        await _drop_tag(transaction, repository, tag, manifest, plan.manifests[manifest], caller)
+        await refuse_delete(transaction, repository, tag, rules, caller)
+        await drop_tag(transaction, repository, tag, manifest, plan.manifests[manifest], caller)
         await transaction.run(_KEEP_TAG, deletion=row[0], tag=tag, manifest=manifest)
     for manifest, name in sorted(plan.manifests.items()):
         if not await transaction.run(_DELETE, deletion=row[0], manifest=manifest):
@@ -279,13 +284,20 @@ async def _carry_out(transaction: Transaction, repository: int, digest: str, pla
     return Deleted(sorted(plan.manifests.values()), sorted(plan.tags))
 
 
-async def _drop_tag(
-    transaction: Transaction, repository: int, tag: str, manifest: int, digest: str, caller: Caller
+async def drop_tag(
+    transaction: Transaction,
+    repository: int,
+    tag: str,
+    manifest: int,
+    digest: str,
+    caller: Caller,
+    kind: str = "tag.delete",
 ) -> None:
+    """End a tag that names this manifest, and write that into its history."""
     row = await transaction.one(_DROP_TAG, repository=repository, tag=tag, manifest=manifest)
     if row is None:
         raise Conflict("the tag was moved meanwhile")
-    await record(transaction, caller, "tag.delete", repository, tag=tag, old=digest, at=row[0])
+    await record(transaction, caller, kind, repository, tag=tag, old=digest, at=row[0])
 
 
 async def _revive(transaction: Transaction, repository: int, manifest: int, digest: str, caller: Caller) -> None:

@@ -9,6 +9,7 @@ from entrepot.database.organizations import lock_namespace
 from entrepot.database.plans import check_private
 from entrepot.database.repositories import made_repository_id
 from entrepot.database.search import index
+from entrepot.database.tag_rules import refuse_end_of_name
 from entrepot.hub.errors import LimitReached, NotThere, Taken
 from entrepot.hub.repositories import Description, Repository
 from entrepot.registry.errors import Denied
@@ -163,6 +164,7 @@ class DatabaseHubRepositories:
         async def rename(transaction: Transaction) -> None:
             await lock_namespace(transaction, namespace_id)
             identity, (old, visibility, before, _) = await _locked(transaction, caller)
+            await refuse_end_of_name(transaction, identity)
             if await transaction.one(_EXISTS, name=name):
                 raise Taken(f"the name {name!r} is taken: choose another", "name")
             if namespace_id != before:
@@ -184,6 +186,7 @@ class DatabaseHubRepositories:
 
         async def delete(transaction: Transaction) -> None:
             identity, (name, _, _, _) = await _locked(transaction, caller)
+            await refuse_end_of_name(transaction, identity)
             for statement in _END_WORK:
                 await transaction.run(statement, id=identity)
             await transaction.run(_END, id=identity, gone=f"~{identity}")

@@ -9,6 +9,7 @@ from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.holding import forget_unlinked, hold
 from entrepot.database.quotas import room
 from entrepot.database.repositories import made_repository_id, repository_id
+from entrepot.database.tag_rules import refuse_move
 from entrepot.registry.ports import NewManifest, Referrer, StoredManifest, StoredRepository
 
 _CACHED = 256 * 1024  # bytes: larger manifests are rare and read from the database each time
@@ -73,7 +74,7 @@ _REFER = (
 _MOVE = (
     "INSERT INTO tags (repository_id, name, manifest_id, moved_at) VALUES (:repository, :tag, :manifest, now_us())"
     " ON CONFLICT (repository_id, name) DO UPDATE SET previous_id = tags.manifest_id,"
-    " manifest_id = excluded.manifest_id, moved_at = CASE WHEN excluded.moved_at > tags.moved_at"
+    " manifest_id = excluded.manifest_id, expires_at = NULL, moved_at = CASE WHEN excluded.moved_at > tags.moved_at"
     " THEN excluded.moved_at ELSE tags.moved_at + 1 END WHERE tags.manifest_id <> excluded.manifest_id"
     " RETURNING previous_id, moved_at"
 )
@@ -214,7 +215,7 @@ async def move(
     caller: Caller,
     kind: str = "tag.move",
 ) -> None:
-    """Let a tag name a manifest, and write that into its history; nothing when it does already."""
+    """Let a tag name a manifest, and write that into its history; nothing when it does already. Denied by a rule."""
     row = await transaction.one(_MOVE, repository=repository, tag=tag, manifest=manifest)
     if row is None:
         return
@@ -224,6 +225,7 @@ async def move(
         at = await _after_its_past(transaction, repository, tag, at)
     else:
         old = await _digest(transaction, previous)
+    await refuse_move(transaction, repository, tag, old, digest, caller)
     await record(transaction, caller, kind, repository, tag=tag, old=old, new=digest, at=at)
 
 
