@@ -9,7 +9,6 @@ from entrepot.database.engine import Engine
 from entrepot.database.garbage import DatabaseGarbage
 from entrepot.jobs.garbage import Collection, rhythm
 from entrepot.jobs.runner import Job
-from entrepot.jobs.uploads import UploadCleaning
 from entrepot.proxying import Cache
 from entrepot.registry.garbage import Collector
 from entrepot.registry.listings import Listings
@@ -80,16 +79,18 @@ def assemble(
         guard,
         observer,
         entrance.requests,
+        plane.downloads,
         idle_timeout=settings.uploads.idle_timeout,
         public_url=settings.http.public_url or None,
     )
-    jobs = [*caching.jobs, *_cleaning(settings, engine, store, plane)]
-    return Parts(app, FastDoor(entrance.gate, manifest_door, blob_door, guard, observer, caching.mirror), jobs)
+    jobs = [*caching.jobs, *_cleaning(settings, engine, plane)]
+    fast_door = FastDoor(entrance.gate, manifest_door, blob_door, guard, observer, caching.mirror, plane.downloads)
+    return Parts(app, fast_door, jobs)
 
 
-def _cleaning(settings: Settings, engine: Engine, store: Bytes, plane: DataPlane) -> list[Job]:
+def _cleaning(settings: Settings, engine: Engine, plane: DataPlane) -> list[Job]:
     """What ends what nobody needs any more."""
-    cleaning = UploadCleaning(plane.upload_rows, {store.name: store})
+    cleaning = plane.cleaning
     ages = ages_of(settings)
     collector = Collector(DatabaseGarbage(engine), ages)
     return [

@@ -10,12 +10,14 @@ from entrepot.database.engine import Engine
 from entrepot.database.history import DatabaseHistory
 from entrepot.database.manifests import DatabaseManifests
 from entrepot.database.uploads import DatabaseUploads
+from entrepot.jobs.uploads import UploadCleaning
 from entrepot.registry.blobs import Blobs
 from entrepot.registry.deletion import Deletions
 from entrepot.registry.garbage import Ages
 from entrepot.registry.history import History
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import Bytes
+from entrepot.registry.purging import Downloads
 from entrepot.registry.uploads import Uploads
 
 
@@ -30,6 +32,8 @@ class DataPlane(NamedTuple):
     manifests: Manifests
     deletions: Deletions
     history: History
+    cleaning: UploadCleaning
+    downloads: Downloads
 
 
 def make_data_plane(settings: Settings, engine: Engine, store: Bytes) -> DataPlane:
@@ -48,6 +52,8 @@ def make_data_plane(settings: Settings, engine: Engine, store: Bytes) -> DataPla
         Manifests(manifest_rows, accept_missing=accept_missing),
         Deletions(DatabaseDeletions(engine), manifest_rows, enabled=settings.storage.delete.enabled),
         History(DatabaseHistory(engine), manifest_rows),
+        UploadCleaning(upload_rows, {store.name: store}),
+        Downloads(),
     )
 
 

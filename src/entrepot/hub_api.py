@@ -15,6 +15,7 @@ from entrepot.database.hub_repositories import DatabaseHubRepositories
 from entrepot.database.invitations import DatabaseInvitations
 from entrepot.database.organizations import DatabaseOrganizations
 from entrepot.database.plans import DatabasePlans
+from entrepot.database.purge_rows import DatabasePurges
 from entrepot.database.quotas import DatabaseStorage
 from entrepot.database.robots import DatabaseRobots
 from entrepot.database.tag_rules import DatabaseTagRules
@@ -31,6 +32,7 @@ from entrepot.hub.invitations import Invitations
 from entrepot.hub.limits import LimitViews
 from entrepot.hub.organizations import Organizations
 from entrepot.hub.plans import Plans
+from entrepot.hub.purging import Purging
 from entrepot.hub.repositories import Repositories
 from entrepot.hub.robots import Robots
 from entrepot.hub.search import Search
@@ -50,6 +52,7 @@ from entrepot.web.api.limits import limit_routes, usage_routes
 from entrepot.web.api.namespaces import namespace_routes
 from entrepot.web.api.organizations import organization_routes
 from entrepot.web.api.plans import plan_routes
+from entrepot.web.api.purging import purge_list_routes, purge_routes
 from entrepot.web.api.repositories import repository_routes, search_routes
 from entrepot.web.api.robots import robot_routes
 from entrepot.web.api.tag_rules import namespace_tag_rule_routes, repository_tag_rule_routes, tag_rule_routes
@@ -66,6 +69,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
     accounts = make_accounts(settings, house)
     usage = Usage(DatabaseUsage(engine))
     tokens = make_tokens(house)
+    purging = Purging(DatabasePurges(engine), rights, plane.cleaning.remove)
     rules = TagRules(DatabaseTagRules(engine), rights)
     return Api(
         [
@@ -83,6 +87,8 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
             tag_rule_routes(rules),
             repository_tag_rule_routes(rules),
             namespace_tag_rule_routes(rules),
+            purge_routes(purging),
+            purge_list_routes(purging),
             image_routes(Images(rights, plane.deletions, plane.history)),
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),

@@ -74,6 +74,10 @@ GET    /namespaces/{namespace}/grants                             ! ! ! ! ! + + 
 PUT    /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! !
 DELETE /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! !
 GET    /digests/{digest}                                          + + + + + + + + + +
+POST   /repositories/{name}/-/purge                               ? ? ! ! + + + ! ! +
+GET    /namespaces/{namespace}/purges                             ! ! ! ! ! + + ! ! +
+GET    /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! +
+DELETE /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! +
 GET    /tag-rules                                                 ! ! ! ! ! ! + ! ! !
 POST   /tag-rules                                                 ! ! ! ! ! ! + ! ! !
 DELETE /tag-rules/{id}                                            ! ! ! ! ! ! + ! ! !

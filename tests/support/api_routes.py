@@ -208,6 +208,14 @@ def _rule(place: str) -> Recipe:
     return recipe
 
 
+def _purge(cast: Cast, who: Person | None) -> tuple[str, Body]:
+    name = cast.repository()
+    digest = f"sha256:{sha256(cast.world.by_basic(cast.owner).push_image(name, 'v1')).hexdigest()}"
+    body = {"digest": digest, "confirm": True}
+    made = cast.ask(cast.owner, "POST", f"/repositories/{name}/-/purge", body)
+    return f"/namespaces/{cast.organization}/purges/{made['report']['purge']['id']}", None
+
+
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("POST", "/accounts"): lambda cast, who: ("/accounts", {"name": _fresh(), "password": _PASSWORD}),
     ("GET", "/accounts/{name}"): _of_person("/accounts/{name}"),
@@ -285,6 +293,10 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ),
     ("DELETE", f"{_N}/grants/{{kind}}/{{grantee}}"): _granted_namespace,
     ("GET", "/digests/{digest}"): _at("/digests/sha256:" + "a" * 64),
+    ("POST", f"{_R}/-/purge"): _image("/purge", {"digest": "{digest}"}),
+    ("GET", f"{_N}/purges"): _at(f"{_N}/purges"),
+    ("GET", f"{_N}/purges/{{id}}"): _purge,
+    ("DELETE", f"{_N}/purges/{{id}}"): _purge,
     ("GET", "/tag-rules"): _at("/tag-rules"),
     ("POST", "/tag-rules"): _at("/tag-rules", _RULE),
     ("DELETE", "/tag-rules/{id}"): _rule("/tag-rules"),

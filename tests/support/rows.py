@@ -147,6 +147,10 @@ class HeldEngine:
         """As the engine."""
         return self._engine.now()
 
+    async def overwrite(self) -> None:
+        """As the engine."""
+        await self._engine.overwrite()
+
     async def close(self) -> None:
         """Whoever made the engine closes it."""
 

@@ -6,6 +6,7 @@ from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Transaction
 from entrepot.database.holding import revive, use
+from entrepot.database.purges import refuse_purged
 from entrepot.database.quotas import room_for_blob
 from entrepot.database.repositories import made_repository_id
 from entrepot.registry.ports import StoredBlob
@@ -80,6 +81,7 @@ class DatabaseBlobs:
             await link(transaction, target, blob[0], digest, caller)
             if not await use(transaction, target, blob[0]):
                 raise _BeingRemoved
+            await refuse_purged(transaction, target, (digest,))
             return True
 
         try:

@@ -5,7 +5,8 @@ Of the registry: `blob.link`, `blob.loose`, `blob.unlink`, `manifest.push`, `man
 type has them as both.
 A purge writes `manifest.purge`, `tag.purge` and `blob.purge`.
 Of the hub: `tag_rule.*`, `retention.*`, `purge.*`, `repository.*`, `account.*`, `credential.*`, `organization.*`,
-`team.*`, `member.*`, `grant.*`, `plan.*`; `subject` names what was changed, `old` and `new` are what it was and what it is, never a secret.
+`team.*`, `member.*`, `grant.*`, `plan.*`; `subject` names what was changed, `old` and `new` are what it was and what it
+is, never a secret.
 """
 
 from entrepot.access.caller import Caller

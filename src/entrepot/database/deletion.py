@@ -88,7 +88,7 @@ _COSIGN = ("", ".sig", ".att", ".sbom")  # of cosign, and of clients without the
 
 
 @dataclass
-class _Plan:
+class Plan:
     """What a delete takes: manifests by id with their digests, and their tags."""
 
     manifests: dict[int, str] = field(default_factory=dict)
@@ -250,12 +250,12 @@ class DatabaseDeletions:
 
 async def _planned(
     transaction: Transaction, repository: str, digest: str, caller: Caller
-) -> tuple[int | None, _Plan | None]:
+) -> tuple[int | None, Plan | None]:
     identity = await repository_id(transaction, repository, caller)
     row = await transaction.one(_LIVE, repository=identity, digest=digest) if identity is not None else None
     if identity is None or row is None:
         return identity, None
-    plan = _Plan()
+    plan = Plan()
     await plan.take(transaction, identity, row[0], digest)
     return identity, plan if plan.manifests else None
 
@@ -269,7 +269,7 @@ async def _attached(transaction: Transaction, repository: int, digest: str) -> l
     return [(row[0], row[1]) for row in rows]
 
 
-async def _carry_out(transaction: Transaction, repository: int, digest: str, plan: _Plan, caller: Caller) -> Deleted:
+async def _carry_out(transaction: Transaction, repository: int, digest: str, plan: Plan, caller: Caller) -> Deleted:
     row = await transaction.one(_NEW, repository=repository, digest=digest)
     assert row is not None
     rules = await rules_of(transaction, repository)

@@ -56,6 +56,10 @@ class Engine(Protocol):
         """The database's clock as this process knows it without asking, in microseconds."""
         ...
 
+    async def overwrite(self) -> None:
+        """Leave nothing of what was deleted in the database's own files, as far as that can be done from here."""
+        ...
+
     async def close(self) -> None:
         """Finish what is being written and disconnect."""
         ...

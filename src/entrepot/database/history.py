@@ -20,8 +20,8 @@ _KEPT = (
     " WHERE r.id = :repository AND m.digest = :digest"
 )
 _WENT = (
-    "SELECT at FROM changes WHERE repository_id = :repository AND kind = 'manifest.delete' AND old = :digest"
-    " AND tag IS NULL ORDER BY id DESC LIMIT 1"
+    "SELECT at FROM changes WHERE repository_id = :repository AND kind IN ('manifest.delete', 'manifest.purge')"
+    " AND old = :digest AND tag IS NULL ORDER BY id DESC LIMIT 1"
 )
 
 

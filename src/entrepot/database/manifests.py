@@ -7,6 +7,7 @@ from entrepot.database.cache import ReadCache
 from entrepot.database.changes import record
 from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.holding import forget_unlinked, hold
+from entrepot.database.purges import refuse_purged
 from entrepot.database.quotas import room
 from entrepot.database.repositories import made_repository_id, repository_id
 from entrepot.database.tag_rules import refuse_move
@@ -133,6 +134,9 @@ class DatabaseManifests:
             missing = await hold(transaction, identity, manifest.required, others)
             if missing:
                 raise _Missing([digest for digest in manifest.required if digest in missing])
+            await refuse_purged(
+                transaction, identity, (manifest.digest, *(digest for digest, _ in manifest.references))
+            )
             if not await transaction.one(_ID, repository=identity, digest=manifest.digest):
                 await room(transaction, identity, len(manifest.content))
             stored = await _store(transaction, identity, manifest, bool(tags), caller)

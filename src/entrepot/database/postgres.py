@@ -76,6 +76,9 @@ class PostgresEngine:
         """See Engine."""
         return time.time_ns() // 1000
 
+    async def overwrite(self) -> None:
+        """See Engine: the server's files and its log are out of reach."""
+
     async def close(self) -> None:
         """See Engine."""
         if self._pool is not None:

@@ -41,6 +41,7 @@ def connect(path: Path, *, read_only: bool = False) -> Any:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -16384")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten: a purge means it
     if read_only:
         connection.execute("PRAGMA query_only = ON")
     return connection
@@ -87,6 +88,10 @@ class SqliteEngine:
         """See Engine; it is the clock itself."""
         return now_us()
 
+    async def overwrite(self) -> None:
+        """See Engine: pages of deleted rows are zeroed already, but for their copies in the WAL."""
+        await asyncio.get_running_loop().run_in_executor(self._scans, self._truncate)
+
     async def close(self) -> None:
         """See Engine."""
         await asyncio.to_thread(self._writer.close)
@@ -97,6 +102,10 @@ class SqliteEngine:
         with _errors(), closing(connect(self._path, read_only=True)) as connection:
             rows: list[Row] = connection.execute(statement, values).fetchall()
             return rows
+
+    def _truncate(self) -> None:
+        with _errors(), closing(connect(self._path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 class _SqliteTransaction:

@@ -6,6 +6,7 @@ from entrepot.access.caller import Caller
 from entrepot.database.blobs import link
 from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.holding import use
+from entrepot.database.purges import refuse_purged
 from entrepot.database.quotas import room
 from entrepot.database.repositories import made_repository_id
 from entrepot.registry.ports import Body, Upload
@@ -200,6 +201,7 @@ class DatabaseUploads:
                     raise Conflict("the blob was removed meanwhile")
                 await transaction.run(_TRASH, store=row[1], key=row[2])
                 await use(transaction, upload.repository_id, row[0])
+            await refuse_purged(transaction, upload.repository_id, (digest,))
             await _end(transaction, upload.id, key if keep else "")
             return True
 

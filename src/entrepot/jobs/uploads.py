@@ -1,10 +1,11 @@
 """Uploads past their time end, and bytes that nothing names any more are removed."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 
+from entrepot.registry.errors import StorageError
 from entrepot.registry.ports import Bytes, Housekeeping
 
 _STEP = 100
@@ -35,11 +36,21 @@ class UploadCleaning:
             return 0
         total = 0
         while keys := [key for key in await self._rows.trashed(_STEP) if key[0] in self._stores]:
-            for store, key in keys:
-                await self._stores[store].delete(key)
-            await self._rows.empty_trash(keys)
+            await self._remove(keys)
             total += len(keys)
         return total
+
+    async def remove(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Remove the bytes of these trashed keys now; StorageError when nothing may be removed."""
+        if not await self.all_agree():
+            raise StorageError("database and bytes do not belong together: nothing is removed until that is mended")
+        if keys:
+            await self._remove(keys)
+
+    async def _remove(self, keys: Sequence[tuple[str, str]]) -> None:
+        for store, key in keys:
+            await self._stores[store].delete(key)
+        await self._rows.empty_trash(keys)
 
     async def all_agree(self) -> bool:
         """Whether database and bytes belong together: after a restore, or with a directory of another database, nothing

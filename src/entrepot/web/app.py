@@ -3,6 +3,7 @@
 Plain ASGI: no framework stands between a client and its bytes.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import structlog
 
 from entrepot.access.request_limits import RequestLimits
 from entrepot.registry.errors import BodyInterrupted
+from entrepot.registry.purging import Download, Downloads
 from entrepot.web.guard import Guard
 from entrepot.web.message import Answer, BadRequest, Headers, Receive, Request, Scope, Send
 from entrepot.web.observer import Observer
@@ -24,6 +26,7 @@ V2_HEADERS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; sandbox"),
 ]
+CUT = "entrepot.cut"  # our ASGI extension: {"type": CUT} ends an answer short, and the connection with it
 SENDFILE = "entrepot.sendfile"  # our ASGI extension: {"type": SENDFILE, "file"} ends an answer
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _API = b"/api/"
@@ -55,6 +58,7 @@ class App:
         guard: Guard,
         observer: Observer,
         requests: RequestLimits,
+        downloads: Downloads,
         *,
         idle_timeout: float,
         public_url: str | None,
@@ -67,6 +71,7 @@ class App:
         self._guard = guard
         self._observer = observer
         self._requests = requests
+        self._downloads = downloads
         self._idle = idle_timeout
         self._base = public_url.rstrip("/") if public_url else None
         self._prefix = urlsplit(public_url).path.rstrip("/") if public_url else ""
@@ -87,9 +92,9 @@ class App:
         self._finish(answer, identity, is_v2=route not in _NOT_V2)
         sent = 0
         try:
-            sent = await _send(answer, scope, send)
+            sent = await self._send(answer, scope, send, address)
         except ConnectionResetError:
-            return  # the client has gone
+            return  # the client has gone, or the answer was cut
         finally:
             self._observer.answered(
                 identity,
@@ -103,6 +108,25 @@ class App:
                 counted.bytes,
                 started,
             )
+
+    async def _send(self, answer: Answer, scope: Scope, send: Send, address: str) -> int:
+        """Send an answer, which a purge may cut; the bytes of the body."""
+        if answer.blob is None or scope["method"] == "HEAD":
+            return await _send(answer, scope, send)
+        task = asyncio.current_task()
+        assert task is not None
+        download = Download(*answer.blob, address, _target(scope), task.cancel)
+        self._downloads.begin(download)
+        try:
+            return await _send(answer, scope, send)
+        except asyncio.CancelledError:
+            if not download.cut:
+                raise
+            task.uncancel()
+            await send({"type": CUT})
+            raise ConnectionResetError from None
+        finally:
+            self._downloads.end(download)
 
     async def _answer(self, scope: Scope, receive: "_Counted", identity: str) -> tuple[str, Answer | None, str]:
         peer = scope["client"][0] if scope.get("client") else ""

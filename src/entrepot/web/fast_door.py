@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import NamedTuple
 
 from entrepot.registry.errors import RegistryError
+from entrepot.registry.purging import Download, Downloads
 from entrepot.web.app import V2_HEADERS
 from entrepot.web.guard import Guard
 from entrepot.web.message import Answer
@@ -29,12 +30,14 @@ _FIXED = b"".join(b"%b: %b\r\n" % header for header in V2_HEADERS)
 class Hit(NamedTuple):
     """An answer: what follows the status line and the server's own headers, and a file to send after it.
 
-    `report` is called with whether the file was sent; what has no file is reported already.
+    `report` is called with whether the file was sent; what has no file is reported already. `running`, called with what
+    stops the file, makes it a download that a purge may cut.
     """
 
     parts: Sequence[bytes]
     file: tuple[str, int, int] | None
     report: Callable[[bool], None]
+    running: Callable[[Callable[[], object]], Download]
 
 
 class _Bare:
@@ -62,6 +65,7 @@ class FastDoor:
         guard: Guard,
         observer: Observer,
         mirror: Mirror | None,
+        downloads: Downloads,
     ) -> None:
         """`mirror`: what comes by its port is left to the ordinary door, unless every port is its."""
         self._mirror_port = mirror.port if mirror is not None else None
@@ -71,6 +75,7 @@ class FastDoor:
         self._blobs = blobs
         self._guard = guard
         self._observer = observer
+        self.downloads = downloads
 
     def answer(
         self,
@@ -125,7 +130,12 @@ class FastDoor:
             if wanted:
                 head.append(body)
             report(True)
-        return Hit(head, file, report)
+
+        def running(stop: Callable[[], object]) -> Download:
+            assert answer.blob is not None
+            return Download(*answer.blob, client[0] if client else "", target.decode("latin-1"), stop)
+
+        return Hit(head, file, report, running)
 
     def _read(self, headers: Sequence[tuple[bytes, bytes]]) -> tuple[bool, bytes, bytes | None]:
         """Whether the head says nothing that only the ordinary door understands; User-Agent; Authorization."""

@@ -20,7 +20,10 @@ class BadRequest(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """A whole answer. `file` is the stream as (path, first byte, length), for a transport that sends files."""
+    """A whole answer. `file` is the stream as (path, first byte, length), for a transport that sends files.
+
+    `blob` is the repository's id and the digest of what is streamed: a purge of it cuts the answer.
+    """
 
     status: int
     headers: Headers = field(default_factory=list)
@@ -28,6 +31,7 @@ class Answer:
     stream: AsyncGenerator[bytes, None] | None = None
     file: tuple[str, int, int] | None = None
     length: int | None = None
+    blob: tuple[int, str] | None = None
 
     def content_length(self) -> int:
         """What Content-Length says: of the whole, for HEAD too."""

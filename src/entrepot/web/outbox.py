@@ -6,7 +6,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from entrepot.web.app import SENDFILE
+from entrepot.web.app import CUT, SENDFILE
 from entrepot.web.file_sender import FileSender
 
 
@@ -30,6 +30,10 @@ class Outbox:
         cycle = self._cycle
         if cycle.disconnected:
             raise ConnectionResetError
+        if message["type"] == CUT:
+            cycle.disconnected = True
+            cycle.transport.abort()
+            return
         if message["type"] == SENDFILE:
             await self._send_file(message)
             return

@@ -240,8 +240,12 @@ class Protocol(HttpToolsProtocol):
     def _send_hot_file(self, head: bytes, hit: Hit) -> bool:
         cycle: Any = _HotCycle(response_complete=False)
         assert hit.file is not None
+        assert self.fast_door is not None
+        downloads, sender = self.fast_door.downloads, self._get_file_sender()
+        download = hit.running(sender.stop)
 
         def done(sent: bool) -> None:
+            downloads.end(download)
             hit.report(sent)
             cycle.response_complete = True
             if not sent:
@@ -253,8 +257,10 @@ class Protocol(HttpToolsProtocol):
 
         before, self.cycle = self.cycle, cycle
         try:
-            self._get_file_sender().send(head, hit.file, done)
+            downloads.begin(download)
+            sender.send(head, hit.file, done)
         except OSError:
+            downloads.end(download)
             self.cycle = before
             return False
         return True

@@ -58,11 +58,11 @@ class BlobDoor:
 
     def _part(self, blob: StoredBlob, status: int, headers: Headers, first: int, length: int) -> Answer:
         if blob.reader is not None:
-            return Answer(status, headers, stream=blob.reader(first, length), length=length)
+            return Answer(status, headers, stream=blob.reader(first, length), length=length, blob=_named(blob))
         path = self._store.path(blob.key)
         file = None if path is None else (path, first, length)
         stream = self._store.read(blob.key, first, length)
-        return Answer(status, headers, stream=stream, file=file, length=length)
+        return Answer(status, headers, stream=stream, file=file, length=length, blob=_named(blob))
 
     def _several(self, blob: StoredBlob, headers: Headers, spans: list[tuple[int, int]]) -> Answer:
         """multipart/byteranges (RFC 9110 §14.6), which lazy snapshotters ask for."""
@@ -84,7 +84,11 @@ class BlobDoor:
 
         total = sum(map(len, heads)) + sum(length for _, length in spans) + len(tail)
         kind = (b"content-type", f"multipart/byteranges; boundary={boundary}".encode())
-        return Answer(206, [*headers, kind], stream=parts(), length=total)
+        return Answer(206, [*headers, kind], stream=parts(), length=total, blob=_named(blob))
+
+
+def _named(blob: StoredBlob) -> tuple[int, str]:
+    return blob.repository_id, blob.digest
 
 
 def blob_headers(digest: str) -> Headers:

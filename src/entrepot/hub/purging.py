@@ -1,0 +1,236 @@
+"""Purging what leaked, and saying who may have it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from entrepot.access.actor import Actor
+from entrepot.access.caller import Caller, caller_of
+from entrepot.access.decision import Action
+from entrepot.access.rights import Rights
+from entrepot.hub.errors import Invalid, NotThere
+from entrepot.hub.owners import owned, permitted
+from entrepot.hub.words import text_within
+from entrepot.oci.digest import Digest, InvalidDigest
+
+REASON_MAX = 200  # characters
+CUT_SECONDS = 0.4  # between two looks of a worker at what was purged
+_CUT_BY = 1.0  # seconds in which every worker of every node has cut what it was sending
+UNREACHABLE = (
+    "copies that were pulled already: every engine, node and cache that is listed under pulls has one",
+    "other namespaces of this registry: a purge is of one namespace",
+    "backups of the database and of the blob store from before this moment",
+    "write-ahead logs and replicas of PostgreSQL, and snapshots of its disks, until they are overwritten",
+    "caches and mirrors downstream of this registry",
+    "older versions of objects, if the bucket keeps versions",
+)
+
+
+class Holder(NamedTuple):
+    """A manifest that a purge takes: it is the digest, names it, belongs to one that does, or refers to one."""
+
+    repository: str
+    digest: str
+    kind: str
+    tags: Sequence[str]
+
+
+class Purge(NamedTuple):
+    """A purge; times in microseconds since 1970. `lifted_at`: since when the digest may come back."""
+
+    id: int
+    repository: str
+    digest: str
+    reason: str
+    at: int
+    account: str | None
+    lifted_at: int | None
+
+
+class Push(NamedTuple):
+    """A tag came to name an image that was purged, or, without a tag, the image was pushed."""
+
+    repository: str
+    digest: str
+    tag: str | None
+    at: int
+    until: int | None
+    account: str | None
+    address: str
+
+
+class Pulled(NamedTuple):
+    """Pulls of an image that was purged, of an hour, by one account from one address by one kind of client."""
+
+    repository: str
+    digest: str
+    tag: str
+    account: str | None
+    address: str
+    agent: str
+    requests: int
+    first_at: int
+    last_at: int
+
+
+class Cut(NamedTuple):
+    """A download that the purge has cut."""
+
+    at: int
+    address: str
+    target: str
+
+
+class Shared(NamedTuple):
+    """Another image that has a layer of an image that was purged."""
+
+    repository: str
+    digest: str
+    layer: str
+
+
+class Exposure(NamedTuple):
+    """Who may have what was purged, and what is still to be done. Lists of pulls end at a thousand rows.
+
+    Pulls are counted up to `complete_until`, in microseconds.
+    """
+
+    purge: Purge
+    gone: Sequence[Holder]
+    pushes: Sequence[Push]
+    pulls: Sequence[Pulled]
+    complete_until: int
+    cut: Sequence[Cut]
+    shared: Sequence[Shared]
+    unreachable: Sequence[str]
+    advice: Sequence[str]
+
+
+class PurgeRows(Protocol):
+    """What this needs of the database."""
+
+    async def holders(self, repository: str, digest: str, caller: Caller) -> Sequence[Holder]:
+        """What a purge of this digest would take from the namespace of the repository, empty when nothing has it.
+
+        Denied when some of it is in repositories that the caller may not purge from, or an immutable tag names it.
+        """
+        ...
+
+    async def purge(
+        self, repository: str, digest: str, reason: str, caller: Caller
+    ) -> tuple[int, Sequence[tuple[str, str]]] | None:
+        """Take it all, and bar the digest: the purge's id, and (store, key) of bytes that nothing names any more."""
+        ...
+
+    async def overwrite(self) -> None:
+        """Leave nothing of it in the database's own files, as far as that can be done."""
+        ...
+
+    async def purges(self, namespace_id: int, after: int, limit: int) -> Sequence[Purge]:
+        """The purges of a namespace, by id."""
+        ...
+
+    async def one(self, namespace_id: int, identity: int) -> Purge | None:
+        """A purge of this namespace."""
+        ...
+
+    async def exposure(self, purge: Purge) -> Exposure:
+        """What is known of it, without advice."""
+        ...
+
+    async def lift(self, namespace_id: int, identity: int, caller: Caller) -> bool:
+        """Let the digest come back; False when there is no such purge, or it was lifted."""
+        ...
+
+
+class Purging:
+    """Purging, reports, lifting."""
+
+    def __init__(
+        self, rows: PurgeRows, rights: Rights, remove: Callable[[Sequence[tuple[str, str]]], Awaitable[None]]
+    ) -> None:
+        """`remove` removes bytes by (store, key), and raises StorageError before it begins when it may not."""
+        self._rows = rows
+        self._rights = rights
+        self._remove = remove
+
+    async def preview(self, actor: Actor, name: str, digest: str, address: str) -> Sequence[Holder]:
+        """What a purge would take."""
+        _, caller = await self._allowed(actor, name, address)
+        return await self._rows.holders(name, _digest(digest), caller)
+
+    async def purge(self, actor: Actor, name: str, digest: str, reason: str, address: str) -> Exposure:
+        """Purge an image or a layer from the namespace. When this returns, nobody gets a byte of it here."""
+        namespace, caller = await self._allowed(actor, name, address)
+        text_within(reason, REASON_MAX, "reason")
+        await self._remove([])
+        done = await self._rows.purge(name, _digest(digest), reason, caller)
+        if done is None:
+            raise NotThere(f"{name} has no image or layer {digest}", "digest")
+        identity, keys = done
+        await self._remove(keys)
+        await self._rows.overwrite()
+        await asyncio.sleep(_CUT_BY)  # the downloads that are cut meanwhile are in the report
+        again = await self._rows.purge(name, _digest(digest), reason, caller)  # what a push had not yet committed
+        if again is not None:
+            await self._remove(again[1])
+        return await self._report(namespace, identity)
+
+    async def list(self, actor: Actor, namespace: str, after: int, limit: int) -> Sequence[Purge]:
+        """A page of a namespace's purges."""
+        return await self._rows.purges(await self._namespace(actor, namespace), after, limit)
+
+    async def report(self, actor: Actor, namespace: str, identity: int) -> Exposure:
+        """The report of a purge, as it is known now."""
+        return await self._report(await self._namespace(actor, namespace), identity)
+
+    async def lift(self, actor: Actor, namespace: str, identity: int, address: str) -> None:
+        """Let the digest be pushed again."""
+        facts, caller = await owned(self._rights, actor, namespace, address, organization=False)
+        assert facts.namespace_id is not None
+        if not await self._rows.lift(facts.namespace_id, identity, caller):
+            raise NotThere(f"{namespace} has no purge {identity} that bars anything")
+
+    async def _allowed(self, actor: Actor, name: str, address: str) -> tuple[int, Caller]:
+        facts, decision = await permitted(self._rights, actor, Action.DELETE, name, archived_too=True)
+        if facts.namespace_id is None:
+            raise Invalid("what comes from an upstream is evicted by a DELETE: it is not purged", "name")
+        return facts.namespace_id, caller_of(actor, address, Action.DELETE, decision)
+
+    async def _namespace(self, actor: Actor, namespace: str) -> int:
+        facts, _ = await owned(self._rights, actor, namespace, "", organization=False)
+        assert facts.namespace_id is not None
+        return facts.namespace_id
+
+    async def _report(self, namespace: int, identity: int) -> Exposure:
+        purge = await self._rows.one(namespace, identity)
+        if purge is None:
+            raise NotThere(f"there is no purge {identity} here")
+        exposure = await self._rows.exposure(purge)
+        return exposure._replace(unreachable=UNREACHABLE, advice=_advice(exposure))
+
+
+def _advice(exposure: Exposure) -> list[str]:
+    """The answer to "is it safe now?"."""
+    pulled = sum(each.requests for each in exposure.pulls)
+    known = f"it was pulled {pulled} times that are known of" if pulled else "no pull of it is known of"
+    rebuilt = sorted({f"{each.repository}:{push.tag}" for each in exposure.gone for push in exposure.pushes
+                      if push.tag and push.repository == each.repository})  # fmt: skip
+    words = [
+        f"No, not by the purge alone: this registry gives it to nobody any more, but {known}."
+        " Whatever was secret in it has to be treated as public: rotate it first.",
+        "Rebuild without it: list the file in .dockerignore, or hand the secret over with RUN --mount=type=secret;"
+        " deleting it in a later layer leaves it in the image.",
+    ]
+    if rebuilt:
+        words.append(f"Push and redeploy what named it: {', '.join(rebuilt[:20])}.")
+    if exposure.shared:
+        words.append("Look at the images that share its layers: if the secret is in such a layer, purge that layer.")
+    return words
+
+
+def _digest(text: str) -> str:
+    try:
+        return str(Digest.parse(text))
+    except InvalidDigest as error:
+        raise Invalid(str(error), "digest") from None
