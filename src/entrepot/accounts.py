@@ -8,14 +8,18 @@ from entrepot.access.refresh import RefreshTokens
 from entrepot.assembly import Entrance
 from entrepot.config import Settings
 from entrepot.data_plane import DataPlane
+from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.engine import Engine
 from entrepot.database.purge_rows import DatabasePurges
+from entrepot.database.retention import DatabaseRetention
 from entrepot.database.search import DatabaseSearch
 from entrepot.database.usage import DatabaseUsage
 from entrepot.gatehouse import Gatehouse
 from entrepot.hub.purging import CUT_SECONDS
+from entrepot.hub.retention import Retention
 from entrepot.hub.search import Search
 from entrepot.hub_api import make_api
+from entrepot.jobs.retention import Retaining
 from entrepot.jobs.runner import Job
 from entrepot.jobs.usage import PullCounting
 from entrepot.preparation import root_secret
@@ -33,6 +37,8 @@ from entrepot.web.v2.pulls import PullDesk
 
 _COUNT_SECONDS = 30
 _TELL_SECONDS = 5
+_RETENTION_SECONDS = 300
+_EXPIRY_SECONDS = 10
 _PRUNE_SECONDS = 300
 
 
@@ -62,6 +68,7 @@ async def with_accounts(
         *await house.jobs(),
         Job("count pulls", _COUNT_SECONDS, counting.roll_up),
         Job("forget old usage", _PRUNE_SECONDS, counting.prune),
+        *_retention(house, counting),
         Job("cut downloads of what was purged", CUT_SECONDS, Cutting(DatabasePurges(engine), plane.downloads).run),
         Job("index for the search", _COUNT_SECONDS, search_rows.index_missing),
     ]
@@ -75,6 +82,15 @@ async def with_accounts(
     jobs.append(Job("tell the metrics", _TELL_SECONDS, tell))
     desk = PullDesk(house.counter, events)
     return Entrance(gate, house.requests, desk, doors, make_api(settings, house, search, plane, caching)), jobs
+
+
+def _retention(house: Gatehouse, counting: PullCounting) -> list[Job]:
+    rows = DatabaseRetention(house.engine)
+    retaining = Retaining(Retention(rows, DatabaseDeletions(house.engine), house.rights), rows, counting.roll_up)
+    return [
+        Job("retention", _RETENTION_SECONDS, retaining.run),
+        Job("expire tags", _EXPIRY_SECONDS, retaining.expire),
+    ]
 
 
 def _pull_events(settings: Settings, stack: AsyncExitStack) -> PullLog:

@@ -4,11 +4,14 @@ import hmac
 from collections.abc import Callable
 from hashlib import sha256
 
+from fastapi import APIRouter
+
 from entrepot.access.keys import derive
 from entrepot.config import Settings
 from entrepot.data_plane import DataPlane
 from entrepot.database.accounts import DatabaseAccounts
 from entrepot.database.audit import DatabaseAudit
+from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.digests import DatabaseDigests
 from entrepot.database.grants import DatabaseGrants
 from entrepot.database.hub_repositories import DatabaseHubRepositories
@@ -17,6 +20,7 @@ from entrepot.database.organizations import DatabaseOrganizations
 from entrepot.database.plans import DatabasePlans
 from entrepot.database.purge_rows import DatabasePurges
 from entrepot.database.quotas import DatabaseStorage
+from entrepot.database.retention import DatabaseRetention
 from entrepot.database.robots import DatabaseRobots
 from entrepot.database.tag_rules import DatabaseTagRules
 from entrepot.database.teams import DatabaseTeams
@@ -34,6 +38,7 @@ from entrepot.hub.organizations import Organizations
 from entrepot.hub.plans import Plans
 from entrepot.hub.purging import Purging
 from entrepot.hub.repositories import Repositories
+from entrepot.hub.retention import Retention
 from entrepot.hub.robots import Robots
 from entrepot.hub.search import Search
 from entrepot.hub.tag_rules import TagRules
@@ -54,6 +59,7 @@ from entrepot.web.api.organizations import organization_routes
 from entrepot.web.api.plans import plan_routes
 from entrepot.web.api.purging import purge_list_routes, purge_routes
 from entrepot.web.api.repositories import repository_routes, search_routes
+from entrepot.web.api.retention import namespace_retention_routes, retention_routes
 from entrepot.web.api.robots import robot_routes
 from entrepot.web.api.tag_rules import namespace_tag_rule_routes, repository_tag_rule_routes, tag_rule_routes
 from entrepot.web.api.teams import team_routes
@@ -69,8 +75,6 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
     accounts = make_accounts(settings, house)
     usage = Usage(DatabaseUsage(engine))
     tokens = make_tokens(house)
-    purging = Purging(DatabasePurges(engine), rights, plane.cleaning.remove)
-    rules = TagRules(DatabaseTagRules(engine), rights)
     return Api(
         [
             account_routes(accounts),
@@ -83,13 +87,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
             team_routes(Teams(DatabaseTeams(engine), rights)),
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
             grant_routes(Grants(DatabaseGrants(engine), rights)),
-            digest_routes(Digests(DatabaseDigests(engine), rights)),
-            tag_rule_routes(rules),
-            repository_tag_rule_routes(rules),
-            namespace_tag_rule_routes(rules),
-            purge_routes(purging),
-            purge_list_routes(purging),
-            image_routes(Images(rights, plane.deletions, plane.history)),
+            *_lifecycle(house, plane),
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),
             usage_routes(usage, rights),
@@ -101,6 +99,25 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
         house.login,
         house.requests,
     )
+
+
+def _lifecycle(house: Gatehouse, plane: DataPlane) -> list[APIRouter]:
+    """What was, what goes, and what must not go: all of it before the routes of repositories."""
+    engine, rights = house.engine, house.rights
+    rules = TagRules(DatabaseTagRules(engine), rights)
+    purging = Purging(DatabasePurges(engine), rights, plane.cleaning.remove)
+    retention = Retention(DatabaseRetention(engine), DatabaseDeletions(engine), rights)
+    return [
+        digest_routes(Digests(DatabaseDigests(engine), rights)),
+        tag_rule_routes(rules),
+        repository_tag_rule_routes(rules),
+        namespace_tag_rule_routes(rules),
+        purge_routes(purging),
+        purge_list_routes(purging),
+        retention_routes(retention),
+        namespace_retention_routes(retention),
+        image_routes(Images(rights, plane.deletions, plane.history)),
+    ]
 
 
 def make_accounts(settings: Settings, house: Gatehouse) -> Accounts:

@@ -78,6 +78,14 @@ POST   /repositories/{name}/-/purge                               ? ? ! ! + + + 
 GET    /namespaces/{namespace}/purges                             ! ! ! ! ! + + ! ! +
 GET    /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! +
 DELETE /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! +
+GET    /repositories/{name}/-/retention                           ? ? ! ! + + + ! ! +
+PUT    /repositories/{name}/-/retention                           ? ? ! ! + + + ! ! +
+GET    /repositories/{name}/-/retention/preview                   ? ? ! ! + + + ! ! +
+POST   /repositories/{name}/-/retention/run                       ? ? ! ! + + + ! ! +
+PUT    /repositories/{name}/-/tags/{tag}/expiry                   ? ? ! ! + + + ! ! +
+GET    /namespaces/{namespace}/retention                          ! ! ! ! ! + + ! ! +
+PUT    /namespaces/{namespace}/retention                          ! ! ! ! ! + + ! ! +
+DELETE /usage/nodes/{node}                                        ! ! ! ! ! ! + ! ! !
 GET    /tag-rules                                                 ! ! ! ! ! ! + ! ! !
 POST   /tag-rules                                                 ! ! ! ! ! ! + ! ! !
 DELETE /tag-rules/{id}                                            ! ! ! ! ! ! + ! ! !

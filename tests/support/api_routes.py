@@ -216,6 +216,15 @@ def _purge(cast: Cast, who: Person | None) -> tuple[str, Body]:
     return f"/namespaces/{cast.organization}/purges/{made['report']['purge']['id']}", None
 
 
+_POLICY = {"rules": [{"action": "delete", "tags": "never-*", "older_than": "30d"}]}
+
+
+def _node(cast: Cast, who: Person | None) -> tuple[str, Body]:
+    node = _fresh()
+    cast.world.execute("INSERT INTO usage_nodes (id, complete_until) VALUES (:node, now_us() + 86400000000)", node=node)
+    return f"/usage/nodes/{node}", None
+
+
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("POST", "/accounts"): lambda cast, who: ("/accounts", {"name": _fresh(), "password": _PASSWORD}),
     ("GET", "/accounts/{name}"): _of_person("/accounts/{name}"),
@@ -297,6 +306,14 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("GET", f"{_N}/purges"): _at(f"{_N}/purges"),
     ("GET", f"{_N}/purges/{{id}}"): _purge,
     ("DELETE", f"{_N}/purges/{{id}}"): _purge,
+    ("GET", f"{_R}/-/retention"): _in_repository("/-/retention"),
+    ("PUT", f"{_R}/-/retention"): _in_repository("/-/retention", _POLICY),
+    ("GET", f"{_R}/-/retention/preview"): _in_repository("/-/retention/preview"),
+    ("POST", f"{_R}/-/retention/run"): _in_repository("/-/retention/run"),
+    ("PUT", f"{_R}/-/tags/{{tag}}/expiry"): _image("/tags/v1/expiry", {"digest": "{digest}", "at": None}),
+    ("GET", f"{_N}/retention"): _at(f"{_N}/retention"),
+    ("PUT", f"{_N}/retention"): _at(f"{_N}/retention", _POLICY),
+    ("DELETE", "/usage/nodes/{node}"): _node,
     ("GET", "/tag-rules"): _at("/tag-rules"),
     ("POST", "/tag-rules"): _at("/tag-rules", _RULE),
     ("DELETE", "/tag-rules/{id}"): _rule("/tag-rules"),

@@ -213,8 +213,9 @@ def a_manifest(
     artifact_type: str | None = None,
     annotations: str | None = None,
     media_type: str = IMAGE_TYPE,
+    children: tuple[str, ...] = (),
 ) -> NewManifest:
-    """A manifest, of random content when none is given."""
+    """A manifest, of random content when none is given; an index when it has children."""
     content = content if content is not None else secrets.token_bytes(64)
     return NewManifest(
         digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
@@ -223,9 +224,9 @@ def a_manifest(
         artifact_type=artifact_type,
         annotations=annotations,
         subject=subject,
-        kind="image",
+        kind="index" if children else "image",
         required=required,
-        references=tuple((digest, "layer") for digest in required),
+        references=(*((digest, "layer") for digest in required), *((digest, "child") for digest in children)),
     )
 
 

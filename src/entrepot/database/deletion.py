@@ -163,7 +163,9 @@ class DatabaseDeletions:
 
         return await self._engine.write(delete, durable=True)
 
-    async def delete_tag(self, repository: str, tag: str, caller: Caller, seen: str | None = None) -> TagDeleted | None:
+    async def delete_tag(
+        self, repository: str, tag: str, caller: Caller, seen: str | None = None, kind: str = "tag.delete"
+    ) -> TagDeleted | None:
         """See the port."""
 
         async def delete(transaction: Transaction) -> TagDeleted | None:
@@ -175,7 +177,7 @@ class DatabaseDeletions:
             if seen is not None and seen != digest:
                 raise Moved(f"{tag} has moved since: it names {digest} now", {"digest": digest})
             await refuse_delete(transaction, identity, tag, await rules_of(transaction, identity), caller)
-            await drop_tag(transaction, identity, tag, manifest, digest, caller)
+            await drop_tag(transaction, identity, tag, manifest, digest, caller, kind)
             return TagDeleted(digest)
 
         return await self._engine.write(delete, durable=True)

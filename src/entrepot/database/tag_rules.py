@@ -93,6 +93,11 @@ async def rules_of(transaction: Transaction, repository: int) -> Sequence[TagRul
     return [_rule(row) for row in await transaction.all(_OF_REPOSITORY, repository=repository)]
 
 
+async def rules_now(engine: Engine, repository: int) -> Sequence[TagRule]:
+    """The same, outside of any transaction."""
+    return [_rule(row) for row in await engine.read(_OF_REPOSITORY, repository=repository)]
+
+
 async def refuse_move(
     transaction: Transaction, repository: int, tag: str, old: str | None, new: str, caller: Caller
 ) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from entrepot.access.throttling import subject_address
-from entrepot.registry.events import PullEvent
+from entrepot.registry.events import LOOK, PullEvent
 
 HOUR = 3_600_000_000  # microseconds
 _FAMILY = re.compile(r"[a-z][a-z0-9._-]{0,39}(?![^/ (])")
@@ -98,6 +98,10 @@ def tally(events: Iterable[PullEvent]) -> Tally:
 
 def _add(counted: Tally, event: PullEvent, alike: Counted) -> None:
     """Add events that are alike but for their time, which is within the hour that begins at `event.at`."""
+    manifest = event.repository_id, event.digest
+    counted.manifests[manifest] = max(counted.manifests.get(manifest, 0), alike.last_at)
+    if event.kind == LOOK:
+        return
     key = HourKey(
         event.at,
         event.repository_id,
@@ -118,8 +122,6 @@ def _add(counted: Tally, event: PullEvent, alike: Counted) -> None:
     pulls, last = counted.repositories.get(event.repository_id, (0, 0))
     more = alike.requests if event.kind == "image" else 0
     counted.repositories[event.repository_id] = (pulls + more, max(last, alike.last_at))
-    manifest = event.repository_id, event.digest
-    counted.manifests[manifest] = max(counted.manifests.get(manifest, 0), alike.last_at)
 
 
 def agent_family(agent: str) -> str:

@@ -65,8 +65,11 @@ class DeletionRows(Protocol):
         those that were `seen`."""
         ...
 
-    async def delete_tag(self, repository: str, tag: str, caller: Caller, seen: str | None = None) -> TagDeleted | None:
-        """Delete a tag, and only the tag; Moved when it does not name the digest that was `seen`."""
+    async def delete_tag(
+        self, repository: str, tag: str, caller: Caller, seen: str | None = None, kind: str = "tag.delete"
+    ) -> TagDeleted | None:
+        """Delete a tag, and only the tag; Moved when it does not name the digest that was `seen`. `kind`: for its
+        history."""
         ...
 
     async def undo(self, repository: str, digest: str, caller: Caller) -> Restored | None:

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+LOOK = "look"
+
 
 class PullEvent(NamedTuple):
-    """A manifest GET that was answered with 200; HEAD and 304 are none.
+    """A manifest GET that was answered with 200; or, of the kind `look`, a HEAD or a 304: no pull, but a use, as
+    whoever has the image already sends nothing else.
 
-    `tag` is what was asked for, empty when that was a digest. `kind` is image, index, referrer or attestation.
+    `tag` is what was asked for, empty when that was a digest. `kind` is image, index, referrer, attestation or look.
     `account_id` and `credential_id` are None for nobody and for a password. `agent` is the User-Agent as it came: it
     is cut and made harmless where it is kept. `bytes` is the manifest's size. `at` is in microseconds since 1970.
 

@@ -11,7 +11,8 @@ from entrepot.registry.ports import RepositoryRows, StoredManifest
 
 class Move(NamedTuple):
     """A tag came to name something else: `at` in microseconds since 1970 and strictly rising, digests from `old` to
-    `new` (None: nothing). `kind` says why: tag.move is a push, tag.delete, tag.restore."""
+    `new` (None: nothing). `kind` says why: tag.move is a push, tag.delete, tag.restore, tag.retention, tag.expire,
+    tag.purge."""
 
     id: int
     at: int

@@ -14,7 +14,8 @@ Seen = Annotated[list[str] | None, Query(max_length=128, description="The tags t
 
 
 class MoveOut(BaseModel):
-    """A tag came to name something else; `kind` says why: a push (`tag.move`), `tag.delete`, `tag.restore`."""
+    """A tag came to name something else; `kind` says why: a push (`tag.move`), `tag.delete`, `tag.restore`,
+    `tag.retention`, `tag.expire`, `tag.purge`."""
 
     at: Time
     kind: str

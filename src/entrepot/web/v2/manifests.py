@@ -60,9 +60,8 @@ class ManifestDoor:
         if self._desk is not None:
             pulled = request.method == "GET" and not unchanged
             headers += await self._desk.charge(visit, found, counted=pulled)
-            if pulled:
-                tag = wanted if isinstance(wanted, str) else ""
-                self._desk.note(visit, found, tag, request.header(b"user-agent") or "")
+            tag = wanted if isinstance(wanted, str) else ""
+            self._desk.note(visit, found, tag, request.header(b"user-agent") or "", pulled=pulled)
         if found.stale is not None:
             headers += _stale(found.stale)
         if unchanged:

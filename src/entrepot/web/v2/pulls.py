@@ -8,13 +8,14 @@ import time
 
 from entrepot.access.pulls import PullCounter, PullLimit, Spent
 from entrepot.oci.mediatype import OCI_INDEX
-from entrepot.registry.events import PullEvent, PullEvents
+from entrepot.registry.events import LOOK, PullEvent, PullEvents
 from entrepot.registry.ports import StoredManifest
 from entrepot.web.message import Headers
 from entrepot.web.v2.errors import refusal
 from entrepot.web.v2.visit import Refused, Visit
 
 PREVIEW_CONTENT = f'{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[]}}'.encode()
+_LOOKED = "?"  # no tag
 _NOTED = 64  # events of one visit whose unchanging part is remembered
 _MESSAGE = (
     "You have reached your pull rate limit: {limit} pulls in {window}. Log in, or ask whoever runs this registry for"
@@ -47,12 +48,15 @@ class PullDesk:
             return []
         return limit_headers(visit, await self._counter.look(visit.subject, visit.limit))
 
-    def note(self, visit: Visit, found: StoredManifest, tag: str, agent: str) -> None:
-        """Write down that this manifest was answered."""
-        key = (found.id, tag, agent)
+    def note(self, visit: Visit, found: StoredManifest, tag: str, agent: str, *, pulled: bool) -> None:
+        """Write down that this manifest was answered, or, unless it was `pulled`, that it was looked at."""
+        key = (found.id, tag, agent) if pulled else (found.id, _LOOKED, "")
         prepared = visit.noted.get(key)
         if prepared is None:
-            prepared = self._events.prepare(_event(visit, found, tag, agent))
+            event = _event(visit, found, tag, agent)
+            if not pulled:
+                event = event._replace(kind=LOOK, tag="", agent="", bytes=0)
+            prepared = self._events.prepare(event)
             if len(visit.noted) < _NOTED:
                 visit.noted[key] = prepared
         self._events.append_again(prepared, time.time_ns() // 1000)

@@ -1,0 +1,201 @@
+"""Retention in rows: policies, what a repository has for them to judge, and tags that expire."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from entrepot.access.caller import Caller
+from entrepot.database.changes import record
+from entrepot.database.deletion import drop_tag
+from entrepot.database.engine import Engine, Transaction
+from entrepot.database.tag_rules import refuse_delete, rules_now, rules_of
+from entrepot.database.usage import DatabaseUsage
+from entrepot.hub.retention import Due, Held, Policy
+from entrepot.hub.tag_rules import Place
+from entrepot.registry.errors import Denied
+from entrepot.registry.retention import Candidate
+
+_HERE = (
+    "COALESCE(repository_id, 0) = COALESCE(CAST(:repository AS bigint), 0)"
+    " AND COALESCE(namespace_id, 0) = COALESCE(CAST(:namespace AS bigint), 0)"
+)
+_ONE = f"SELECT policy, ran_at FROM retention WHERE {_HERE}"  # noqa: S608 - a constant
+_FOR = (
+    "SELECT t.policy, t.ran_at FROM retention t WHERE t.repository_id = :repository OR t.namespace_id ="
+    " (SELECT namespace_id FROM repositories WHERE id = :repository)"
+    " ORDER BY CASE WHEN t.repository_id IS NULL THEN 1 ELSE 0 END LIMIT 1"
+)
+_END = f"DELETE FROM retention WHERE {_HERE}"  # noqa: S608
+_SET = (
+    "INSERT INTO retention (repository_id, namespace_id, policy, changed_at, changed_by)"
+    " VALUES (:repository, :namespace, :policy, now_us(), :account)"
+)
+_DUE = (
+    "SELECT id FROM retention WHERE ran_at IS NULL OR ran_at <= now_us() - CAST(:every AS bigint) ORDER BY id LIMIT 1"
+)
+_TAKE = (
+    "UPDATE retention SET ran_at = now_us() WHERE id = :id AND (ran_at IS NULL"
+    " OR ran_at <= now_us() - CAST(:every AS bigint)) RETURNING repository_id, namespace_id, policy"
+)
+_OF_REPOSITORY = (
+    "SELECT id, name FROM repositories WHERE id = :repository AND id > CAST(:after AS bigint) AND deleted_at IS NULL"
+    " AND archived_at IS NULL"
+)
+_OF_NAMESPACE = (
+    "SELECT r.id, r.name FROM repositories r WHERE r.namespace_id = :namespace AND r.id > CAST(:after AS bigint)"
+    " AND r.deleted_at IS NULL AND r.archived_at IS NULL AND NOT EXISTS (SELECT 1 FROM retention t"
+    " WHERE t.repository_id = r.id) ORDER BY r.id LIMIT :limit"
+)
+_USED = (
+    "(SELECT MAX(u.last_pulled_at) FROM usage_manifests u WHERE u.repository_id = m.repository_id AND (u.digest ="
+    " m.digest OR u.digest IN (SELECT f.digest FROM manifest_references f WHERE f.manifest_id = m.id"
+    " AND f.kind = 'child')))"
+)
+_TAGS = (
+    f"SELECT t.name, m.digest, t.moved_at, {_USED} FROM tags t JOIN manifests m ON m.id = t.manifest_id"  # noqa: S608
+    " WHERE t.repository_id = :repository ORDER BY t.name"
+)
+_LOST = (
+    "SELECT old, MAX(at) FROM changes WHERE repository_id = :repository AND tag IS NOT NULL AND old IS NOT NULL"
+    " GROUP BY old"
+)
+# What belongs to another manifest lives and goes with it.
+_UNTAGGED = (
+    f"SELECT m.digest, m.pushed_at, {_USED} FROM manifests m WHERE m.repository_id = :repository"  # noqa: S608
+    " AND m.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id)"
+    " AND NOT EXISTS (SELECT 1 FROM manifest_references f JOIN manifests p ON p.id = f.manifest_id"
+    " WHERE f.digest = m.digest AND f.kind = 'child' AND p.repository_id = m.repository_id AND p.deleted_at IS NULL)"
+    " AND NOT EXISTS (SELECT 1 FROM manifests s WHERE s.repository_id = m.repository_id AND s.digest = m.subject"
+    " AND s.deleted_at IS NULL) ORDER BY m.id"
+)
+_NOW = "SELECT now_us()"
+_BEHIND = (
+    "SELECT id, complete_until FROM usage_nodes WHERE complete_until < now_us() - CAST(:age AS bigint)"
+    " ORDER BY complete_until LIMIT 1"
+)
+_ANY_NODE = "SELECT 1 FROM usage_nodes LIMIT 1"
+_FORGET_NODE = "DELETE FROM usage_nodes WHERE id = :node"
+_EXPIRES = (
+    "UPDATE tags SET expires_at = CAST(:at AS bigint) WHERE repository_id = :repository AND name = :tag"
+    " AND manifest_id = (SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest)"
+)
+_EXPIRED = (
+    "SELECT t.repository_id, t.name, t.manifest_id, m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id"
+    " WHERE t.expires_at <= now_us() ORDER BY t.expires_at LIMIT :limit"
+)
+_STAY = "UPDATE tags SET expires_at = NULL WHERE repository_id = :repository AND name = :tag"
+_CALLER = Caller(reason="its time had come")
+
+
+class DatabaseRetention:
+    """The port RetentionRows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def policy(self, place: Place) -> Policy | None:
+        """See the port."""
+        return _policy(await self._engine.read(_ONE, **place._asdict()))
+
+    async def policy_for(self, repository_id: int) -> Policy | None:
+        """See the port."""
+        return _policy(await self._engine.read(_FOR, repository=repository_id))
+
+    async def set_policy(self, place: Place, rules: Sequence[dict[str, Any]] | None, caller: Caller) -> None:
+        """See the port."""
+
+        async def change(transaction: Transaction) -> None:
+            await transaction.run(_END, **place._asdict())
+            text = None if rules is None else json.dumps(list(rules))
+            if text is not None:
+                await transaction.run(_SET, **place._asdict(), policy=text, account=caller.account_id)
+            kind = "retention.end" if text is None else "retention.set"
+            await record(transaction, caller, kind, place.repository, namespace=place.namespace, new=text)
+
+        await self._engine.write(change, durable=True)
+
+    async def due(self, every: int) -> Due | None:
+        """See the port."""
+        found = await self._engine.read(_DUE, every=every)
+        if not found:
+            return None
+
+        async def take(transaction: Transaction) -> Due | None:
+            row = await transaction.one(_TAKE, id=found[0][0], every=every)
+            return None if row is None else Due(found[0][0], Place(row[0], row[1]), json.loads(row[2]))
+
+        return await self._engine.write(take, durable=False)
+
+    async def repositories(self, place: Place, after: int, limit: int) -> Sequence[tuple[int, str]]:
+        """See the port."""
+        if place.repository is not None:
+            rows = await self._engine.read(_OF_REPOSITORY, repository=place.repository, after=after)
+        else:
+            rows = await self._engine.scan(_OF_NAMESPACE, namespace=place.namespace, after=after, limit=limit)
+        return [(row[0], row[1]) for row in rows]
+
+    async def held(self, repository_id: int) -> Held:
+        """See the port."""
+        now = (await self._engine.read(_NOW))[0][0]
+        tags = [Candidate(*row) for row in await self._engine.scan(_TAGS, repository=repository_id)]
+        untagged = await self._engine.scan(_UNTAGGED, repository=repository_id)
+        lost: dict[str, int] = {}
+        if untagged:
+            lost = dict(await self._engine.scan(_LOST, repository=repository_id))
+        loose = [Candidate("", digest, max(at, lost.get(digest, 0)), used) for digest, at, used in untagged]
+        return Held([*tags, *loose], await rules_now(self._engine, repository_id), now)
+
+    async def behind(self, age: int) -> tuple[str, int] | None:
+        """See the port."""
+        rows = await self._engine.read(_BEHIND, age=age)
+        if rows:
+            return rows[0][0], rows[0][1]
+        return None if await self._engine.read(_ANY_NODE) else ("of nobody", 0)
+
+    async def complete_until(self) -> int:
+        """See the port."""
+        return await DatabaseUsage(self._engine).complete_until()
+
+    async def forget_node(self, node: str) -> bool:
+        """See the port."""
+
+        async def forget(transaction: Transaction) -> bool:
+            return await transaction.run(_FORGET_NODE, node=node) == 1
+
+        return await self._engine.write(forget, durable=True)
+
+    async def set_expiry(self, repository_id: int, tag: str, digest: str, at: int | None, caller: Caller) -> bool:
+        """See the port."""
+
+        async def change(transaction: Transaction) -> bool:
+            if not await transaction.run(_EXPIRES, repository=repository_id, tag=tag, digest=digest, at=at):
+                return False
+            if at is not None:
+                await refuse_delete(transaction, repository_id, tag, await rules_of(transaction, repository_id), caller)
+            new = None if at is None else str(at)
+            await record(transaction, caller, "retention.expiry", repository_id, subject=tag, new=new)
+            return True
+
+        return await self._engine.write(change, durable=True)
+
+    async def expire(self, limit: int) -> int:
+        """See the port. A tag that a rule covers by now stays, and no longer expires."""
+        if not await self._engine.read(_EXPIRED, limit=1):
+            return 0
+
+        async def end(transaction: Transaction) -> int:
+            rows = await transaction.all(_EXPIRED, limit=limit)
+            for repository, tag, manifest, digest in rows:
+                try:
+                    await refuse_delete(transaction, repository, tag, await rules_of(transaction, repository), _CALLER)
+                except Denied:
+                    await transaction.run(_STAY, repository=repository, tag=tag)
+                    continue
+                await drop_tag(transaction, repository, tag, manifest, digest, _CALLER, "tag.expire")
+            return len(rows)
+
+        return await self._engine.write(end, durable=True)
+
+
+def _policy(rows: Sequence[tuple[Any, ...]]) -> Policy | None:
+    return Policy(json.loads(rows[0][0]), rows[0][1]) if rows else None

@@ -1,0 +1,121 @@
+"""The port RetentionRows, over SQLite and PostgreSQL."""
+
+from entrepot.access.caller import Caller
+from entrepot.database.engine import Engine, Transaction
+from entrepot.database.retention import DatabaseRetention
+from entrepot.database.tag_rules import DatabaseTagRules
+from entrepot.database.usage import DatabaseUsage
+from entrepot.hub.tag_rules import NewTagRule, Place
+from entrepot.hub.tally import tally
+from entrepot.registry.events import LOOK, PullEvent
+from tests.support.rows import SOMEBODY, Rows, a_manifest, push, tagged
+
+HELLO = "library/hello"
+HOUR = 3_600_000_000
+
+
+async def the_id(engine: Engine) -> int:
+    """The repository's."""
+    return int((await engine.read("SELECT id FROM repositories WHERE name = :name", name=HELLO))[0][0])
+
+
+def used(repository: int, digest: str, kind: str, at: int) -> PullEvent:
+    """A manifest was asked for."""
+    return PullEvent(repository, digest, "", kind, None, None, "192.0.2.1", "", 0, at)
+
+
+async def test_a_look_is_a_use_and_no_pull_and_that_of_a_child_is_one_of_its_index(rows: Rows) -> None:
+    child = await push(rows, a_manifest())
+    index = await push(rows, a_manifest(children=(child,)), "multi")
+    repository = await the_id(rows.engine)
+    events = [used(repository, index, "index", 5 * HOUR), used(repository, child, LOOK, 9 * HOUR)]
+    usage = DatabaseUsage(rows.engine)
+    assert await usage.count("a segment", 0, 10, tally(events))
+    assert await rows.engine.read("SELECT digest, requests FROM usage_hours") == [(index, 1)]
+    held = await DatabaseRetention(rows.engine).held(repository)
+    assert [(each.tag, each.digest, each.used) for each in held.candidates] == [("multi", index, 9 * HOUR)]
+
+
+async def test_what_lost_its_tag_counts_from_then_and_what_belongs_to_another_is_none_of_it(rows: Rows) -> None:
+    old = await push(rows, a_manifest(), "latest")
+    await push(rows, a_manifest(subject=old))
+    child = await push(rows, a_manifest())
+    await push(rows, a_manifest(children=(child,)), "multi")
+    new = await push(rows, a_manifest(), "latest")
+    alone = await push(rows, a_manifest())
+    repository = await the_id(rows.engine)
+    held = await DatabaseRetention(rows.engine).held(repository)
+    untagged = {each.digest: each.since for each in held.candidates if not each.tag}
+    assert set(untagged) == {old, alone}
+    (moved,) = await rows.engine.read("SELECT at FROM changes WHERE new = :new AND tag = 'latest'", new=new)
+    assert untagged[old] == moved[0]
+    assert all(since <= held.now for since in untagged.values())
+
+
+async def test_a_policy_is_taken_once_an_hour_by_one_of_all(rows: Rows) -> None:
+    await push(rows, a_manifest(), "v1")
+    place = Place(repository=await the_id(rows.engine))
+    ports = [DatabaseRetention(rows.engine) for _ in range(2)]
+    policy = [{"action": "delete", "tags": "*"}]
+    await ports[0].set_policy(place, policy, SOMEBODY)
+    await ports[1].set_policy(place, policy, SOMEBODY)  # in its place
+    due = await ports[0].due(HOUR)
+    assert due is not None
+    assert (due.place, due.rules) == (place, policy)
+    assert await ports[1].due(HOUR) is None
+    again = await ports[1].due(0)
+    assert again is not None
+    assert await ports[0].repositories(place, 0, 10) == [(place.repository, HELLO)]
+    assert await ports[0].repositories(place, place.repository or 0, 10) == []
+    await ports[0].set_policy(place, None, SOMEBODY)
+    assert await ports[0].policy(place) is None
+
+
+async def test_a_node_whose_pulls_are_not_counted_is_named_until_it_is_forgotten(rows: Rows) -> None:
+    port, usage = DatabaseRetention(rows.engine), DatabaseUsage(rows.engine)
+    assert await port.behind(HOUR) == ("of nobody", 0)
+    now = (await rows.engine.read("SELECT now_us()"))[0][0]
+    await usage.complete("alive", now)
+    assert await port.behind(HOUR) is None
+    await usage.complete("gone", now - 2 * HOUR)
+    assert await port.behind(HOUR) == ("gone", now - 2 * HOUR)
+    assert await port.forget_node("gone")
+    assert not await port.forget_node("gone")
+    assert await port.behind(HOUR) is None
+
+
+async def test_a_tag_ends_when_its_time_has_come_unless_it_moved_or_a_rule_covers_it(rows: Rows) -> None:
+    for tag in ("ends", "stays", "moved", "ruled"):
+        await push(rows, a_manifest(), tag)
+    port, repository = DatabaseRetention(rows.engine), await the_id(rows.engine)
+    now = (await rows.engine.read("SELECT now_us()"))[0][0]
+    for tag, at in (("ends", now - 1), ("stays", now + HOUR), ("moved", now - 1), ("ruled", now - 1)):
+        digest = await tagged(rows, tag)
+        assert digest is not None
+        assert await port.set_expiry(repository, tag, digest, at, SOMEBODY)
+        assert not await port.set_expiry(repository, tag, "sha256:other", at, SOMEBODY)
+    moved = await push(rows, a_manifest(), "moved")
+    rule = NewTagRule("immutable", "glob", "ruled", (), "")
+    await DatabaseTagRules(rows.engine).add_tag_rule(Place(repository=repository), rule, Caller())
+    assert await port.expire(10) == 2
+    assert await port.expire(10) == 0
+    assert await tagged(rows, "ends") is None
+    assert await tagged(rows, "moved") == moved
+    assert None not in [await tagged(rows, tag) for tag in ("stays", "ruled")]
+    kinds = await rows.engine.read("SELECT kind FROM changes WHERE tag = 'ends' ORDER BY id")
+    assert [kind for (kind,) in kinds] == ["tag.move", "tag.expire"]
+
+
+async def test_looking_changes_nothing(rows: Rows) -> None:
+    await push(rows, a_manifest(), "v1")
+    tables = ("changes", "manifests", "tags", "links", "blobs", "retention", "usage_manifests", "deletions")
+
+    async def everything() -> list[object]:
+        async def look(transaction: Transaction) -> list[object]:
+            return [await transaction.all(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables]
+
+        return await rows.engine.write(look, durable=False)
+
+    before = await everything()
+    await DatabaseRetention(rows.engine).held(await the_id(rows.engine))
+    assert await everything() == before

@@ -1,0 +1,141 @@
+"""Retention at the API: policies, what they would do, doing it, undoing it; on both stores."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.support.hub_world import Person, World
+from tests.support.serving import digest_of
+from tests.support.wire import Answer
+
+HOUR = 3_600_000_000
+TABLES = ("repositories", "manifests", "tags", "links", "blobs", "deletions", "changes", "trash", "retention")
+
+
+def ask(world: World, who: Person, method: str, path: str, body: object = None) -> Answer:
+    """A request to the API."""
+    headers = {**who.basic, **({} if body is None else {"Content-Type": "application/json"})}
+    return world.server.request(method, f"/api/v1{path}", headers, None if body is None else json.dumps(body).encode())
+
+
+def aged(world: World, name: str, tag: str, hours: int) -> None:
+    """Let a tag have been moved, and its manifest pushed, some hours ago."""
+    for statement in (
+        "UPDATE tags SET moved_at = now_us() - CAST(:age AS bigint) WHERE name = :tag AND repository_id ="
+        " (SELECT id FROM repositories WHERE name = :name)",
+        "UPDATE manifests SET pushed_at = now_us() - CAST(:age AS bigint) WHERE id = (SELECT t.manifest_id FROM tags t"
+        " WHERE t.name = :tag AND t.repository_id = (SELECT id FROM repositories WHERE name = :name))",
+    ):
+        world.execute(statement, age=hours * HOUR, tag=tag, name=name)
+
+
+def counted(world: World) -> None:
+    """Let the pulls of every node be counted, as the server does it within a minute."""
+    world.execute("UPDATE usage_nodes SET complete_until = now_us() + 86400000000")
+    world.execute(
+        "INSERT INTO usage_nodes (id, complete_until) VALUES ('a test', now_us() + 86400000000)"
+        " ON CONFLICT (id) DO NOTHING"
+    )
+
+
+def everything(world: World, name: str) -> list[Any]:
+    """All rows that a run could change, of one repository where they are many."""
+    (identity,) = world.execute("SELECT id FROM repositories WHERE name = :name", name=name)[0]
+    found: list[Any] = []
+    for table in TABLES:
+        where = " WHERE repository_id = :id" if table not in ("repositories", "blobs", "trash") else ""
+        values = {"id": identity} if where else {}
+        found.append(world.execute(f"SELECT * FROM {table}{where} ORDER BY 1, 2", **values))
+    return found
+
+
+def test_a_dry_run_says_exactly_what_a_run_does_and_changes_nothing(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client, place = world.by_basic(olga), f"/repositories/{name}/-"
+    pushed = {tag: digest_of(client.push_image(name, tag)) for tag in ("v1", "v2", "v3", "pr-1", "pr-2", "release")}
+    for hours, tag in enumerate(pushed, 1):
+        aged(world, name, tag, 100 - hours)
+    assert ask(world, olga, "POST", f"{place}/tag-rules", {"kind": "immutable", "pattern": "release"}).status == 201
+    rules = [
+        {"action": "delete", "tags": "*", "older_than": "2d"},
+        {"action": "keep", "tags": "v*", "last": 2},
+    ]
+    assert ask(world, olga, "PUT", f"{place}/retention", {"rules": rules}).status == 204
+    assert ask(world, olga, "GET", f"{place}/retention").json()["rules"] == rules
+    counted(world)
+    before = everything(world, name)
+    preview = ask(world, olga, "GET", f"{place}/retention/preview").json()["items"]
+    assert everything(world, name) == before
+    expected = [{"tag": tag, "digest": pushed[tag], "rule": 1} for tag in ("pr-1", "pr-2", "v1")]
+    assert preview == expected
+    done = ask(world, olga, "POST", f"{place}/retention/run")
+    assert (done.status, done.json()["items"]) == (200, expected)
+    assert client.get(f"/v2/{name}/tags/list").json()["tags"] == ["release", "v2", "v3"]
+    (last, *_) = ask(world, olga, "GET", f"{place}/tags/v1/history").json()["items"]
+    assert (last["kind"], last["old"]) == ("tag.retention", pushed["v1"])
+    assert client.get(f"/v2/{name}/manifests/{pushed['v1']}").status == 200  # it keeps its image
+    assert ask(world, olga, "PUT", f"{place}/tags/v1", {"digest": pushed["v1"]}).status == 204
+
+
+def test_what_has_no_tag_goes_only_by_a_rule_for_it_and_can_come_back(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client, namespace = world.by_basic(olga), f"/namespaces/{olga.name}/retention"
+    loose = digest_of(client.push_image(name, "gone"))
+    aged(world, name, "gone", 100)
+    assert client.delete(f"/v2/{name}/manifests/gone").status == 202
+    world.execute("UPDATE changes SET at = at - CAST(:age AS bigint) WHERE old = :digest", age=100 * HOUR, digest=loose)
+    counted(world)
+    assert ask(world, olga, "PUT", namespace, {"rules": [{"action": "delete", "tags": "*"}]}).status == 204
+    assert ask(world, olga, "POST", f"/repositories/{name}/-/retention/run").json()["items"] == []
+    rules = [{"action": "delete", "untagged": True, "older_than": "2d"}]
+    assert ask(world, olga, "PUT", namespace, {"rules": rules}).status == 204
+    done = ask(world, olga, "POST", f"/repositories/{name}/-/retention/run").json()["items"]
+    assert done == [{"tag": "", "digest": loose, "rule": 1}]
+    assert client.get(f"/v2/{name}/manifests/{loose}").status == 404
+    assert ask(world, olga, "POST", f"/repositories/{name}/-/manifests/{loose}/undo").status == 200
+    assert client.get(f"/v2/{name}/manifests/{loose}").status == 200
+    assert ask(world, olga, "PUT", namespace, {"rules": []}).status == 204
+    assert ask(world, olga, "GET", namespace).json() == {"rules": [], "ran_at": None}
+
+
+def test_nothing_runs_while_the_pulls_of_a_node_are_not_counted(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    world.by_basic(olga).push_image(name, "v1")
+    place = f"/repositories/{name}/-/retention"
+    assert ask(world, olga, "PUT", place, {"rules": [{"action": "delete", "tags": "*"}]}).status == 204
+    counted(world)
+    world.execute("INSERT INTO usage_nodes (id, complete_until) VALUES ('lost', now_us() - 3600000000)")
+    refused = ask(world, olga, "POST", f"{place}/run")
+    assert (refused.status, "node lost" in refused.json()["detail"]) == (409, True)
+    assert world.by_basic(olga).get(f"/v2/{name}/manifests/v1").status == 200
+    assert ask(world, world.administrator, "DELETE", "/usage/nodes/lost").status == 204
+    assert ask(world, olga, "POST", f"{place}/run").status == 200
+
+
+def test_a_policy_that_cannot_be_used_is_refused(world: World) -> None:
+    olga = world.person()
+    place = f"/repositories/{world.repository(olga, f'{olga.name}/app')}/-/retention"
+    for rules, field in (
+        ([{"action": "keep", "last": 3}], "rules"),
+        ([{"action": "delete", "tags": "*"}, {"action": "keep", "last": -1}], "rules.2.last"),
+        ([{"action": "delete"}] * 51, "rules"),
+    ):
+        refused = ask(world, olga, "PUT", place, {"rules": rules})
+        assert (refused.status, refused.json()["field"]) == (422, field)
+
+
+def test_a_tag_expires_unless_it_has_moved_or_may_not_go(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client, place = world.by_basic(olga), f"/repositories/{name}/-"
+    old, new = (digest_of(client.push_image(name, "pr-7")) for _ in range(2))
+    at = datetime.now(UTC).isoformat()
+    later = "2999-01-01T00:00:00Z"
+    for digest, when, status in ((old, at, 409), (new, "tomorrow", 422), (new, later, 204), (new, None, 204)):
+        body = {"digest": digest, "at": when}
+        assert ask(world, olga, "PUT", f"{place}/tags/pr-7/expiry", body).status == status
+    assert ask(world, olga, "POST", f"{place}/tag-rules", {"kind": "immutable", "pattern": "*"}).status == 201
+    assert ask(world, olga, "PUT", f"{place}/tags/pr-7/expiry", {"digest": new, "at": at}).status == 403
