@@ -1,7 +1,7 @@
-"""The collector from the command line, against the same database and store as the server, which may be running."""
+"""The collector and the verifier from the command line, against the data of a server that may be running."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -10,17 +10,24 @@ from entrepot.config import Settings
 from entrepot.data_plane import ages_of
 from entrepot.database.garbage import DatabaseGarbage
 from entrepot.database.uploads import DatabaseUploads
+from entrepot.database.verification import DatabaseVerification
 from entrepot.jobs.uploads import UploadCleaning
 from entrepot.registry.garbage import Collector
+from entrepot.registry.verification import Verifier
 from entrepot.stores import byte_store, database
 
 
 @dataclass(frozen=True, slots=True)
 class Janitor:
-    """What removes."""
+    """What removes, and what looks whether all is there.
+
+    `belong_together`: whether the store says that it is this database's; it marks nothing, as the server's look does.
+    """
 
     collector: Collector
     cleaning: UploadCleaning
+    verifier: Verifier
+    belong_together: Callable[[], Awaitable[bool]]
 
 
 @asynccontextmanager
@@ -31,8 +38,14 @@ async def janitor(settings: Settings) -> AsyncIterator[Janitor]:
     engine = database(settings)
     store = await byte_store(settings)
     try:
-        cleaning = UploadCleaning(DatabaseUploads(engine), {store.name: store})
-        yield Janitor(Collector(DatabaseGarbage(engine), ages_of(settings)), cleaning)
+        rows, ages = DatabaseUploads(engine), ages_of(settings)
+        verifier = Verifier(DatabaseVerification(engine), store, ages.grace, ages.quarantine)
+
+        async def belong_together() -> bool:
+            return await store.identity() == await rows.store_identity(store.name, "")
+
+        cleaning = UploadCleaning(rows, {store.name: store})
+        yield Janitor(Collector(DatabaseGarbage(engine), ages), cleaning, verifier, belong_together)
     finally:
         await store.close()
         await engine.close()

@@ -50,15 +50,23 @@ class Bucket:
         """The keys of multipart uploads that were neither completed nor aborted."""
         return re.findall(r"<Key>(.*?)</Key>", self._request("GET", "uploads="))
 
-    def _request(self, method: str, query: str) -> str:
-        """A request for the bucket itself, signed after AWS Signature Version 4; returns the answer's body."""
+    def put(self, key: str, content: bytes) -> None:
+        """Store an object, behind the back of whoever uses the bucket."""
+        self._request("PUT", "", f"/{key}", content)
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        self._request("DELETE", "", f"/{key}")
+
+    def _request(self, method: str, query: str, path: str = "", content: bytes = b"") -> str:
+        """A request for the bucket itself, or `path` in it, signed after AWS Signature Version 4; the answer's body."""
         host = urlsplit(self.endpoint).netloc
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        nothing = hashlib.sha256(b"").hexdigest()
-        headers = {"host": host, "x-amz-content-sha256": nothing, "x-amz-date": now}
+        sent = hashlib.sha256(content).hexdigest()
+        headers = {"host": host, "x-amz-content-sha256": sent, "x-amz-date": now}
         signed = ";".join(headers)
         lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
-        canonical = f"{method}\n/{self.name}\n{query}\n{lines}\n{signed}\n{nothing}"
+        canonical = f"{method}\n/{self.name}{path}\n{query}\n{lines}\n{signed}\n{sent}"
         scope = f"{now[:8]}/{REGION}/s3/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
         key = f"AWS4{SECRET_ACCESS_KEY}".encode()
@@ -68,12 +76,13 @@ class Bucket:
         headers["Authorization"] = f"{credential}, SignedHeaders={signed}, Signature={key.hex()}"
         connection = http.client.HTTPConnection(host, timeout=30)
         try:
-            connection.request(method, f"/{self.name}?{query}" if query else f"/{self.name}", headers=headers)
+            target = f"/{self.name}{path}?{query}" if query else f"/{self.name}{path}"
+            connection.request(method, target, content or None, headers)
             answer = connection.getresponse()
             body = answer.read().decode()
         finally:
             connection.close()
-        assert answer.status == 200, f"{method} {self.name} {query}: {answer.status} {body}"
+        assert answer.status in (200, 204), f"{method} {self.name} {query}: {answer.status} {body}"
         return body
 
 

@@ -88,6 +88,11 @@ class FaultyBytes:
         """See the port."""
         self.kept.pop(key, None)
 
+    async def keys(self) -> AsyncGenerator[str, None]:
+        """See the port."""
+        for key in tuple(self.kept):
+            yield key
+
     def path(self, key: str) -> None:
         """See the port."""
         return

@@ -20,7 +20,7 @@ def tag(name: str, days: int, used: int | None = None) -> Candidate:
     return Candidate(name, f"digest of {name}", NOW - days * DAY, None if used is None else NOW - used * DAY)
 
 
-def gone(rules: list[dict[str, Any]], *candidates: Candidate, immune: tuple[TagRule, ...] = ()) -> list[str]:
+def gone(rules: Any, *candidates: Candidate, immune: tuple[TagRule, ...] = ()) -> list[str]:
     """The tags, or for what has none the digests, that go."""
     return [each.tag or each.digest for each in judge(read_policy(rules), candidates, immune, NOW)]
 
@@ -83,7 +83,7 @@ def test_the_newest_versions_with_the_tags_that_stand_for_them() -> None:
 
 
 def test_what_has_no_tag_is_told_apart_by_age_and_use() -> None:
-    rules: list[dict[str, Any]] = [{"action": "delete", "untagged": True, "older_than": "14d"}]
+    rules = [{"action": "delete", "untagged": True, "older_than": "14d"}]
     loose, fresh = Candidate("", "loose", NOW - 20 * DAY, None), Candidate("", "fresh", NOW - DAY, None)
     assert gone(rules, tag("v1", 900), loose, fresh) == ["loose"]
     assert gone([*rules, {"action": "keep", "untagged": True, "pulled_within": "30d"}], loose._replace(used=NOW)) == []

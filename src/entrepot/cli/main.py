@@ -9,6 +9,7 @@ from entrepot.cli.gc import gc
 from entrepot.cli.health import health
 from entrepot.cli.mirror import mirror
 from entrepot.cli.serve import serve
+from entrepot.cli.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -30,3 +31,4 @@ cli.add_command(config)
 cli.add_command(gc)
 cli.add_command(health)
 cli.add_command(mirror)
+cli.add_command(verify)

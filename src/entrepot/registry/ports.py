@@ -47,6 +47,10 @@ class Bytes(Protocol):
         """Remove these bytes; it is no error when they are not there."""
         ...
 
+    def keys(self) -> AsyncGenerator[str, None]:
+        """Every key that has bytes, in no order; what comes or goes meanwhile may be among them or not."""
+        ...
+
     def path(self, key: str) -> str | None:
         """The file that holds these bytes, where there is one: a transport can send it without copying."""
         ...

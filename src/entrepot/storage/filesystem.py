@@ -103,6 +103,14 @@ class FileStore:
             except FileNotFoundError:
                 return
 
+    async def keys(self) -> AsyncGenerator[str, None]:
+        """See the port; one directory at a time, read in a thread."""
+        loop = asyncio.get_running_loop()
+        top = str(layout.blobs_directory(self._directory))
+        for directory in await loop.run_in_executor(self._threads, _names, top):
+            for key in await loop.run_in_executor(self._threads, _names, f"{top}/{directory}"):
+                yield key
+
     def path(self, key: str) -> str:
         """See the port."""
         return f"{self._directory}/{layout.file_path(key)}"
@@ -185,6 +193,14 @@ class FileStore:
             if jobs:
                 await asyncio.wait(jobs)
             writer.release()
+
+
+def _names(directory: str) -> list[str]:
+    with _errors():
+        try:
+            return os.listdir(directory)
+        except FileNotFoundError:
+            return []
 
 
 async def _all(jobs: Sequence[asyncio.Future[None]]) -> None:

@@ -30,6 +30,7 @@ _READ: Final = 256 * 1024  # bytes; the HTTP client below reads at most 400 KiB 
 _INLINE: Final = 128 * 1024  # bytes: hashing less costs less than a thread hop
 _ANSWER: Final = 10  # seconds until a request without a body must be answered
 _SETTLING: Final = 0.1  # seconds
+_PAGE: Final = 1000  # objects of one listing
 _URL_LIFETIME: Final = timedelta(minutes=5)
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -131,6 +132,18 @@ class ObjectStore:
     async def delete(self, key: str) -> None:
         """See the port."""
         await self._delete(layout.object_path(self._prefix, key))
+
+    async def keys(self) -> AsyncGenerator[str, None]:
+        """See the port."""
+        prefix = layout.object_path(self._prefix, "")
+        pages = obstore.list(self._store, prefix, chunk_size=_PAGE)
+        while True:
+            with self._errors():
+                page = await anext(pages, None)
+            if page is None:
+                return
+            for each in page:
+                yield each["path"].removeprefix(prefix)
 
     def path(self, key: str) -> str | None:
         """See the port: objects are no files."""

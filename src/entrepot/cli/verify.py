@@ -1,0 +1,66 @@
+"""`entrepot verify`: whether rows and bytes agree."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from entrepot.cli.configuration import config_option, load_or_refuse
+from entrepot.cli.refusal import Refusal
+
+if TYPE_CHECKING:
+    from entrepot.config import Settings
+
+
+@click.command()
+@click.option("--rehash", is_flag=True, help="Read every byte and compare digests, not only sizes.")
+@click.option("--remove-orphans", is_flag=True, help="Let bytes go that no row names: see below.")
+@config_option
+def verify(file: Path | None, rehash: bool, remove_orphans: bool) -> None:
+    """Compare the database with the bytes; each line is something that does not agree, and then the status is 1.
+
+    The server may run meanwhile. Bytes that no row names go only by --remove-orphans, and not at once: a first run
+    sights them, one that comes lifecycle.grace later puts them in quarantine, one lifecycle.quarantine after that
+    removes them. Nothing is removed when database and bytes do not belong together.
+
+    \b
+    Examples:
+      entrepot verify
+      entrepot verify --rehash
+    """
+    from entrepot.registry.errors import RegistryError
+
+    settings = load_or_refuse(file, {})[0].settings
+    try:
+        findings = asyncio.run(_verify(settings, rehash=rehash, remove=remove_orphans))
+    except RegistryError as error:
+        raise Refusal(error.message) from None
+    if findings:
+        raise SystemExit(1)
+
+
+async def _verify(settings: "Settings", *, rehash: bool, remove: bool) -> int:
+    from entrepot.administration import NotPrepared
+    from entrepot.janitor import janitor
+
+    findings = looked = 0
+    try:
+        async with janitor(settings) as found:
+            if not await found.belong_together():
+                raise Refusal("database and bytes do not belong together: nothing can be compared")
+            total = await found.verifier.count()
+            async for wrong in found.verifier.blobs(rehash=rehash):
+                looked += 1
+                if wrong is not None:
+                    findings += 1
+                    click.echo(f"{wrong.kind}\t{wrong.digest}\t{wrong.key}\t{wrong.note}")
+                if looked % 1000 == 0:
+                    click.echo(f"\r{looked} of {total} blobs", nl=False, err=True)
+            async for orphan in found.verifier.orphans(remove=remove):
+                findings += 1
+                click.echo(f"{orphan.kind}\t\t{orphan.key}\t{orphan.note}")
+    except NotPrepared as error:
+        raise Refusal(str(error)) from None
+    click.echo(f"{looked} blobs, {findings} do not agree")
+    return findings

@@ -1,0 +1,150 @@
+"""Two minutes of pushes, pulls, deletes and collection at full speed, with kills: no image that lives misses a byte."""
+
+import http.client
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.client import Client, Image, an_image, sha256
+from tests.support.node import Node, shared_settings
+from tests.support.s3 import Bucket
+
+_SEED = int(os.environ.get("ENTREPOT_CRASH_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+_PHASES = {"ENTREPOT_LIFECYCLE__UNDO": "1", "ENTREPOT_LIFECYCLE__GRACE": "2", "ENTREPOT_LIFECYCLE__QUARANTINE": "1"}
+_SHARED = [bytes([number]) * 5000 for number in range(6)]
+_WORKERS = 6
+
+
+@dataclass
+class _Client(threading.Thread):
+    """Pushes to, pulls from and deletes in a repository of its own; knows what lives there."""
+
+    number: int
+    seconds: float
+    address: list[str]
+    up: threading.Event
+    live: dict[str, Image] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=lambda: {"pushed": 0, "pulled": 0, "deleted": 0, "again": 0})
+    failure: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__(daemon=True)
+        self._random = random.Random(f"{_SEED} {self.number}")
+        self._repository = f"stress/client{self.number}"
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def run(self) -> None:
+        """Until the time is over; a server that was killed is waited for."""
+        ends = time.monotonic() + self.seconds
+        try:
+            while time.monotonic() < ends:
+                assert self.up.wait(60), "no server comes back"
+                client = Client(self.address[0])
+                try:
+                    while time.monotonic() < ends:
+                        self._one(client)
+                except (OSError, http.client.HTTPException):
+                    continue
+                finally:
+                    client.close()
+        except BaseException as failure:
+            self.failure = failure
+
+    def _one(self, client: Client) -> None:
+        choice = self._random.random()
+        if choice < 0.45 or not self.live:
+            self._push(client)
+        elif choice < 0.75:
+            self.check(client, self._random.choice(list(self.live)))
+            self.counts["pulled"] += 1
+        else:
+            self._delete(client, self._random.choice(list(self.live)))
+
+    def _push(self, client: Client) -> None:
+        """Layers that others push and lose all the time, and one of its own; again when a part was collected."""
+        layers = [*self._random.sample(_SHARED, 2), self._random.randbytes(3000)]
+        image = an_image(*layers, note=f"{self._repository} {self._random.random()}")
+        for _ in range(20):
+            for blob in image.blobs:
+                client.push_blob(self._repository, blob)
+            reply = client.put_manifest(self._repository, "latest", image.manifest)
+            if reply.status == 201:
+                self.live[image.digest] = image
+                self.counts["pushed"] += 1
+                return
+            assert reply.error == "MANIFEST_BLOB_UNKNOWN", reply
+            self.counts["again"] += 1
+        raise AssertionError("a push never comes to its end")
+
+    def _delete(self, client: Client, digest: str) -> None:
+        """What is not answered may have been done: from the request on it lives no more."""
+        del self.live[digest]
+        reply = client.request("DELETE", f"/v2/{self._repository}/manifests/{digest}")
+        assert reply.status == 202, reply
+        self.counts["deleted"] += 1
+
+    def check(self, client: Client, digest: str) -> None:
+        """Pull an image that lives, whole."""
+        image = self.live[digest]
+        reply = client.manifest(self._repository, digest)
+        assert (reply.status, reply.body) == (200, image.manifest), digest
+        client_blobs = [client.blob(self._repository, sha256(blob)) for blob in image.blobs]
+        assert [(each.status, each.body) for each in client_blobs] == [(200, blob) for blob in image.blobs]
+
+
+def _stress(node: Node, settings: dict[str, str], seconds: float, kills: int) -> None:
+    print(f"ENTREPOT_CRASH_SEED={_SEED} repeats the choices of this run")
+    moments, up = random.Random(_SEED), threading.Event()
+    address = [node.address]
+    up.set()
+    clients = [_Client(number, seconds, address, up) for number in range(_WORKERS)]
+    for client in clients:
+        client.start()
+    for _ in range(kills):
+        time.sleep(moments.uniform(0.5, 1.5) * seconds / (kills + 1) / 1.1)  # a moment that nobody chose
+        up.clear()
+        node.kill()
+        node.start()
+        address[0] = node.address
+        up.set()
+    for client in clients:
+        client.join()
+    for failure in (client.failure for client in clients):
+        if failure is not None:
+            print(node.log_tail())
+            raise failure
+    print([client.counts for client in clients])
+    assert all(client.counts["deleted"] for client in clients)
+    assert all(client.live for client in clients)
+    with Client(node.address) as last:
+        for client in clients:
+            for digest in client.live:
+                client.check(last, digest)
+    _is_clean(node, settings)
+
+
+def _is_clean(node: Node, settings: dict[str, str]) -> None:
+    """Everything that is due goes, and then rows and bytes agree to the last byte."""
+    where = {"ENTREPOT_DATA_DIR": str(node.data_directory), "ENTREPOT_OPEN": "true", "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-m", "entrepot"]
+    for words in (["gc"], ["verify", "--rehash"]):
+        ended = subprocess.run([*command, *words], env=where | settings, check=False, capture_output=True, text=True)
+        assert ended.returncode == 0, (words, ended.stdout, ended.stderr)
+
+
+def test_a_minute_of_everything_at_once_with_kills(tmp_path: Path) -> None:
+    with Node(tmp_path / "data", settings=_PHASES) as node:
+        _stress(node, _PHASES, seconds=80, kills=8)
+
+
+def test_the_same_on_postgresql_and_s3(tmp_path: Path, postgres_url: str, bucket: Bucket) -> None:
+    settings = {**shared_settings(postgres_url, bucket), **_PHASES}
+    with Node(tmp_path / "data", settings=settings) as node:
+        _stress(node, settings, seconds=40, kills=4)
