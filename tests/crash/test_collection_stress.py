@@ -20,8 +20,8 @@ _SHARED = [bytes([number]) * 5000 for number in range(6)]
 _WORKERS = 6
 
 
-@dataclass
-class _Client(threading.Thread):
+@dataclass(eq=False)
+class _Client:
     """Pushes to, pulls from and deletes in a repository of its own; knows what lives there."""
 
     number: int
@@ -33,14 +33,11 @@ class _Client(threading.Thread):
     failure: BaseException | None = None
 
     def __post_init__(self) -> None:
-        super().__init__(daemon=True)
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self._random = random.Random(f"{_SEED} {self.number}")
         self._repository = f"stress/client{self.number}"
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def run(self) -> None:
+    def _run(self) -> None:
         """Until the time is over; a server that was killed is waited for."""
         ends = time.monotonic() + self.seconds
         try:
@@ -106,7 +103,7 @@ def _stress(node: Node, settings: dict[str, str], seconds: float, kills: int) ->
     up.set()
     clients = [_Client(number, seconds, address, up) for number in range(_WORKERS)]
     for client in clients:
-        client.start()
+        client.thread.start()
     for _ in range(kills):
         time.sleep(moments.uniform(0.5, 1.5) * seconds / (kills + 1) / 1.1)  # a moment that nobody chose
         up.clear()
@@ -115,7 +112,7 @@ def _stress(node: Node, settings: dict[str, str], seconds: float, kills: int) ->
         address[0] = node.address
         up.set()
     for client in clients:
-        client.join()
+        client.thread.join()
     for failure in (client.failure for client in clients):
         if failure is not None:
             print(node.log_tail())

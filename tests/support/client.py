@@ -69,8 +69,8 @@ class Client:
         sent = {**(headers or {}), **({"Transfer-Encoding": "chunked"} if chunked else {})}
         try:
             self._connection.request(method, target, body, sent, encode_chunked=chunked)
-            answer = self._connection.getresponse()
-            reply = Reply(answer.status, answer.msg, answer.read())
+            with self._connection.getresponse() as answer:
+                reply = Reply(answer.status, answer.msg, answer.read())
         except BaseException:
             self._connection.close()
             raise
