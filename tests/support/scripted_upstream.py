@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 from tests.support.serving import OCI_MANIFEST, an_image, digest_of
 
@@ -18,22 +19,33 @@ USER, PASSWORD = "bot", "the upstream's password"
 
 @dataclass
 class Script:
-    """What the upstream has and how it behaves. `faults` says what to do in a phase: token, head, manifest or blob.
+    """What the upstream has and how it behaves. `faults` says what to do in a phase: token, head, manifest, blob-head
+    or blob; of one repository only, when its path stands behind the phase and a space.
 
-    A fault is a status, or one of: `close` (no answer), `silent` (no answer until `resume`), `short` (the body breaks
-    off in its middle), `wrong` (other bytes of the same length), `more` (a longer body than the manifest says).
+    A fault is a status, or one of: `close` (no answer), `silent` (no answer until `resume`), `stall` (half of the body,
+    and no more until `resume`), `short` (the body breaks off in its middle), `wrong` (other bytes of the same length),
+    `more` (a longer body than the manifest says). `quirks` are habits of known registries: `no-head` (405 for the HEAD
+    of a manifest), `blob-head-401`, `no-digest` (no Docker-Content-Digest), `html` (errors as a page), `basic` (Basic
+    instead of tokens), `access-token` (the token's other name).
     """
 
     manifests: dict[str, bytes] = field(default_factory=dict)  # by tag and digest
     blobs: dict[str, bytes] = field(default_factory=dict)
+    referrers: dict[str, bytes] = field(default_factory=dict)  # by the digest of their subject
     faults: dict[str, int | str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)  # of every answer about a manifest
+    quirks: set[str] = field(default_factory=set)
     token: str = ""  # the one that is asked for; empty for none
+    scope: str = ""  # that the challenge names
+    realm: str = ""  # of the challenge, when it is not here
+    lifetime: int = 300  # seconds that a token says it has
     blobs_at: str = ""  # the origin that blobs are redirected to
+    manifests_at: str = ""  # and manifests
     ranges: bool = True
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
     ranges_asked: list[str] = field(default_factory=list)
     authorizations: list[tuple[str, str]] = field(default_factory=list)  # (path, header) in order
+    scopes: list[str] = field(default_factory=list)  # that tokens were asked for
     resume: threading.Event = field(default_factory=threading.Event)
     held: int | None = None  # after so many bytes of a blob, wait for `resume`
 
@@ -92,11 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.of.asked[self.command, path] += 1
         self.of.authorizations.append((path, self.headers.get("Authorization", "")))
         kind = path.split("/")[-2] if path.startswith("/v2/") else "token"
-        phase = "head" if self.command == "HEAD" and kind == "manifests" else kind.removesuffix("s")
-        fault = self.of.faults.get(phase)
+        fault = self._fault(kind, path)
         if isinstance(fault, int):
-            text = json.dumps({"errors": [{"code": "X", "message": f"scripted {fault}"}]}).encode()
-            return self._send(fault, text, self.of.headers)
+            return self._refuse(fault, f"scripted {fault}", self.of.headers)
         if fault == "close":
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
@@ -104,19 +114,57 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "silent":
             self.of.resume.wait(60)
         if kind == "token":
-            return self._send(200, json.dumps({"token": self.of.token, "expires_in": 300}).encode(), {})
-        if self.of.token and self.headers.get("Authorization") != f"Bearer {self.of.token}":
-            realm = f"http://{self.headers['Host']}/token"
-            return self._send(401, b"{}", {"WWW-Authenticate": f'Bearer realm="{realm}",service="scripted"'})
+            self.of.scopes.extend(parse_qs(self.path.partition("?")[2]).get("scope", []))
+            key = "access_token" if "access-token" in self.of.quirks else "token"
+            return self._send(200, json.dumps({key: self.of.token, "expires_in": self.of.lifetime}).encode(), {})
+        challenge = self._challenge()
+        if challenge:
+            return self._send(401, b"{}", {"WWW-Authenticate": challenge})
         return self._content(kind, path.rpartition("/")[2], fault)
 
+    def _fault(self, kind: str, path: str) -> int | str | None:
+        phase = kind.removesuffix("s")
+        if self.command == "HEAD":
+            phase = "head" if phase == "manifest" else f"{phase}-head"
+        scope = parse_qs(self.path.partition("?")[2]).get("scope", [""])[0]
+        repository = path.removeprefix("/v2/").rpartition("/")[0].rpartition("/")[0] or scope.split(":")[1:2][0]
+        of_one = self.of.faults.get(f"{phase} {repository}")
+        return self.of.faults.get(phase) if of_one is None else of_one
+
+    def _challenge(self) -> str:
+        """What to ask for; empty when what was sent will do."""
+        sent = self.headers.get("Authorization", "")
+        if "basic" in self.of.quirks:
+            return "" if sent.startswith("Basic ") else 'Basic realm="scripted"'
+        if not self.of.token or sent == f"Bearer {self.of.token}":
+            return ""
+        realm = self.of.realm or f"http://{self.headers['Host']}/token"
+        scope = f',scope="{self.of.scope}"' if self.of.scope else ""
+        return f'Bearer realm="{realm}",service="scripted"{scope}'
+
+    def _refuse(self, status: int, message: str, headers: dict[str, str]) -> None:
+        text = json.dumps({"errors": [{"code": "X", "message": message}]})
+        if "html" in self.of.quirks:
+            text = f"<html><title>{message}</title></html>"
+        self._send(status, text.encode(), headers)
+
     def _content(self, kind: str, reference: str, fault: object) -> None:
-        found = (self.of.manifests if kind == "manifests" else self.of.blobs).get(reference)
+        found = {"manifests": self.of.manifests, "blobs": self.of.blobs, "referrers": self.of.referrers}[kind].get(
+            reference
+        )
         if found is None:
-            return self._send(404, b'{"errors":[{"code":"UNKNOWN","message":"it is not there"}]}', {})
+            return self._refuse(404, "it is not there", {})
+        if self.command == "HEAD" and f"{kind[:-1]}-head-401" in self.of.quirks:
+            return self._send(401, b"", {})
+        if self.command == "HEAD" and kind == "manifests" and "no-head" in self.of.quirks:
+            return self._send(405, b"", {})
         if kind == "blobs" and self.of.blobs_at and self.command == "GET":
             return self._send(307, b"", {"Location": f"{self.of.blobs_at}{self.path}"})
+        if kind == "manifests" and self.of.manifests_at:
+            return self._send(307, b"", {"Location": f"{self.of.manifests_at}{self.path}"})
         headers = {"Docker-Content-Digest": digest_of(found), **(self.of.headers if kind == "manifests" else {})}
+        if "no-digest" in self.of.quirks:
+            del headers["Docker-Content-Digest"]
         headers |= {"Content-Type": OCI_MANIFEST if kind == "manifests" else "application/octet-stream"}
         status, start = 200, 0
         wanted = self.headers.get("Range", "")
@@ -128,9 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
             found = bytes(len(found))
         elif fault == "more":
             found += b"more"
-        return self._send(
-            status, found[start:], headers, short=fault == "short", held=self.of.held if kind == "blobs" else None
-        )
+        held = len(found) // 2 if fault == "stall" else self.of.held if kind == "blobs" else None
+        return self._send(status, found[start:], headers, short=fault == "short", held=held)
 
     def _send(
         self, status: int, body: bytes, headers: dict[str, str], *, short: bool = False, held: int | None = None

@@ -28,6 +28,7 @@ from entrepot.client.errors import (
     RemoteUnreachable,
 )
 from entrepot.client.tokens import Login, RemoteTokens
+from entrepot.oci.digest import Digest
 from entrepot.oci.manifest import MAX_SIZE
 from entrepot.oci.mediatype import IMAGES, INDEXES
 
@@ -109,12 +110,15 @@ class Remote:
         await self._pool.aclose()
 
     async def describe(self, repository: str, reference: str) -> Described:
-        """HEAD of a manifest, which no registry counts as a pull."""
+        """HEAD of a manifest, which no registry counts as a pull; old ones (ECR) know no HEAD and are asked by GET."""
         async with self._asked("HEAD", repository, f"manifests/{reference}", accept=ACCEPT) as response:
             headers = _headers(response)
             self._heard(response.status, headers)
-            self._check(response.status, headers, b"", repository)
-            return Described(headers.get("docker-content-digest"), _type(headers))
+            if response.status != 405:
+                self._check(response.status, headers, b"", repository)
+                return Described(headers.get("docker-content-digest"), _type(headers))
+        fetched = await self.manifest(repository, reference)
+        return Described(str(Digest.of(fetched.content)), fetched.media_type)
 
     async def manifest(self, repository: str, reference: str) -> Fetched:
         """GET of a manifest; at most 4 MiB."""
@@ -132,12 +136,16 @@ class Remote:
             return Fetched(content, _type(headers))
 
     async def blob_size(self, repository: str, digest: str) -> int | None:
-        """HEAD of a blob: its size in bytes, None when that is not said."""
+        """HEAD of a blob: its size in bytes, None when that is not said. A refusal of the HEAD says nothing of the GET
+        (ECR: 401 or 405 where a GET is redirected), whose head is then looked at."""
         async with self._asked("HEAD", repository, f"blobs/{digest}") as response:
             headers = _headers(response)
-            self._check(response.status, headers, b"", repository)
-            length = headers.get("content-length", "")
-            return int(length) if length.isdigit() else None
+            if response.status not in (401, 403, 405):
+                self._check(response.status, headers, b"", repository)
+                length = headers.get("content-length", "")
+                return int(length) if length.isdigit() else None
+        async with self.blob(repository, digest) as arriving:
+            return arriving.size
 
     @asynccontextmanager
     async def blob(self, repository: str, digest: str, start: int = 0) -> AsyncGenerator[Arriving, None]:
@@ -220,6 +228,9 @@ class Remote:
         login = self._where.login()
         if self._challenge.scheme == "basic":
             return None if login is None else login.basic
+        own = self._challenge.parameters.get("scope", "")
+        if own and not own.startswith("repository:"):
+            scope = f"{scope} {own}"  # ECR Public wants its `aws` too
         return await self._tokens.get(self._challenge, scope, login)
 
     async def _following(

@@ -79,8 +79,7 @@ class RemoteTokens:
 
     async def _fetch(self, realm: str, service: str, scope: str, login: Login | None) -> _Token:
         query = [("service", service)] if service else []
-        if scope:
-            query.append(("scope", scope))
+        query += [("scope", each) for each in scope.split()]
         separator = "&" if urlsplit(realm).query else "?"
         body = await self._ask(f"{realm}{separator}{urlencode(query)}", login.basic if login else None)
         try:

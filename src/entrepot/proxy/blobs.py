@@ -7,7 +7,8 @@ itself says that the repository has it. That the bytes are here for another repo
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 from entrepot.access.grant import Grant
 from entrepot.client.errors import RemoteError
@@ -15,12 +16,12 @@ from entrepot.oci.digest import Digest
 from entrepot.proxy.errors import as_answer
 from entrepot.proxy.flights import Errand, Flights
 from entrepot.proxy.ledger import Count
-from entrepot.proxy.manifests import NOBODY
+from entrepot.proxy.manifests import ANSWER_SECONDS, NOBODY
 from entrepot.proxy.ports import UpstreamRows
 from entrepot.proxy.sources import Sources
 from entrepot.proxy.upstream import Place
 from entrepot.registry.admission import admitted
-from entrepot.registry.errors import Denied, Unauthorized
+from entrepot.registry.errors import Denied, Unauthorized, UpstreamSlow
 from entrepot.registry.ports import BlobRows, RepositoryRows, StoredBlob
 from entrepot.registry.uploads import Incoming, Uploads
 
@@ -58,6 +59,10 @@ class ProxiedBlobs:
             return found
         await asyncio.sleep(0)  # what does not wait ends here (web/fast_door.py)
         await admitted(self._repositories, name, grant)
+        async with _in_time(place.upstream.alias):
+            return await self._arriving(name, digest, place)
+
+    async def _arriving(self, name: str, digest: Digest, place: Place) -> StoredBlob:
         size = await self._size(name, digest, place)
         await self._known.ensure(name, place.upstream.alias)
         while True:
@@ -76,7 +81,8 @@ class ProxiedBlobs:
             return found
         await asyncio.sleep(0)
         await admitted(self._repositories, name, grant)
-        size = await self._size(name, digest, place)
+        async with _in_time(place.upstream.alias):
+            size = await self._size(name, digest, place)
         if size < 0:
             return await self.find(name, digest, place, grant)
         return StoredBlob(str(digest), size, "", "", 0, 0)
@@ -119,7 +125,18 @@ class ProxiedBlobs:
         async def keep(chunks: AsyncIterator[bytes]) -> None:
             await self._uploads.push_at_once(name, digest, Incoming(chunks), NOBODY)
 
-        return Errand(digest, size, self._sources.of(place.upstream), place.path, is_stored, keep)
+        source = self._sources.of(place.upstream)
+        return Errand(digest, size, source, place.upstream.alias, place.path, is_stored, keep)
+
+
+@asynccontextmanager
+async def _in_time(alias: str) -> AsyncGenerator[None, None]:
+    """What an upstream must say at once, as somebody waits."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            yield
+    except TimeoutError:
+        raise UpstreamSlow(f"{alias} did not answer within {ANSWER_SECONDS:.0f} seconds") from None
 
 
 def _size_in(manifest: bytes, digest: str) -> int:

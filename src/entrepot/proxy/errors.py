@@ -1,5 +1,7 @@
 """What an upstream's refusal is to a client: the data plane's errors, and three of its own."""
 
+from math import ceil
+
 from entrepot.client.errors import RemoteAbsent, RemoteBusy, RemoteDenied, RemoteError, RemoteSilent
 from entrepot.registry.errors import (
     BlobUnknown,
@@ -19,7 +21,7 @@ def as_answer(error: RemoteError, *, blob: bool = False) -> RegistryError:
     message = error.message
     match error:
         case RemoteBusy():
-            return UpstreamBusy(message, max(_LEAST, round(error.retry_after or 0) or _LEAST))
+            return UpstreamBusy(message, max(_LEAST, ceil(error.retry_after or 0)))
         case RemoteDenied() if error.forbidden:
             return Denied(message)
         case RemoteAbsent() | RemoteDenied():

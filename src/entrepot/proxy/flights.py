@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from entrepot.client.errors import RemoteBusy, RemoteError, RemoteFailed, RemoteLied, RemoteUnreachable
+from entrepot.client.errors import RemoteBusy, RemoteError, RemoteFailed, RemoteLied, RemoteSilent, RemoteUnreachable
 from entrepot.oci.digest import Digest, Hash, hasher
 from entrepot.proxy.errors import as_answer
 from entrepot.proxy.ports import Registry, Spools
@@ -28,7 +28,9 @@ _log = structlog.get_logger()
 
 
 class Errand(NamedTuple):
-    """What to fetch and where: the blob `digest` of the repository `path` of `origin`; `size` is -1 if not known.
+    """What to fetch and where: the blob `digest` of the repository `path` of `origin`, which errors call `alias`.
+
+    `size` is -1 if not known.
 
     `is_stored`: whether it was stored meanwhile. `keep` stores verified bytes, durably when it returns.
     """
@@ -36,6 +38,7 @@ class Errand(NamedTuple):
     digest: Digest
     size: int
     origin: Registry
+    alias: str
     path: str
     is_stored: Callable[[], Awaitable[bool]]
     keep: Callable[[AsyncIterator[bytes]], Awaitable[None]]
@@ -83,13 +86,16 @@ class Flight:
             self._tell()
 
     async def started(self) -> bool:
-        """Wait until the size is known and somebody fetches; False when the blob has been stored meanwhile."""
+        """Wait until the size is known and bytes arrive; False when the blob has been stored meanwhile. RegistryError
+        when the upstream did not begin to send it."""
         while not self._over and (not self._begun or self.size < 0):
             await self._changed.wait()
         if self.landed_before:
             return False
+        if self._error is not None and not self._begun:
+            raise self._error
         if self.size < 0:
-            raise self._error or UpstreamError("the upstream does not say how large the blob is")
+            raise self._error or UpstreamError(f"{self._errand.alias} does not say how large the blob is")
         return True
 
     async def read(self, start: int, length: int | None) -> AsyncGenerator[bytes, None]:
@@ -119,7 +125,6 @@ class Flight:
             self.landed_before = True
             self._spool.remove()
             return
-        self._begun = True
         try:
             await self._fetch()
         except BaseException:
@@ -132,7 +137,7 @@ class Flight:
             await self._download()
             self._spool.verify()
         self._there = self.size = self._spool.size
-        self._verified = True
+        self._begun = self._verified = True
         self._tell()
         if self._spool.named:
             await self._errand.keep(self._stored_bytes())
@@ -140,12 +145,12 @@ class Flight:
 
     def _watch(self) -> bool:
         """Look at what another process writes; True when that is the end of it."""
-        self._begun = True
         if self._spool.verified:
             self._there = self.size = self._spool.size
             self._verified = True
         elif self._spool.size != self._there:
             self._there = self._spool.size
+        self._begun = self._begun or self._verified or self._there > 0
         self._tell()
         return self._verified
 
@@ -158,7 +163,9 @@ class Flight:
             except RemoteBusy:
                 raise
             except RemoteFailed as error:
-                if attempt == _ATTEMPTS - 1 or (self.size < 0 and not isinstance(error, RemoteUnreachable)):
+                unknown = self.size < 0 and not isinstance(error, RemoteUnreachable)
+                silent = isinstance(error, RemoteSilent) and not self._begun  # who asks has waited long enough
+                if attempt == _ATTEMPTS - 1 or unknown or silent:
                     raise
                 await asyncio.sleep(_AGAIN)
         actual = f"{self.digest.algorithm}:{running.hexdigest()}"
@@ -167,7 +174,7 @@ class Flight:
             _log.error(
                 "an upstream sent wrong bytes", repository=self._errand.path, wanted=str(self.digest), got=actual
             )
-            raise RemoteLied(f"the upstream sent bytes of the digest {actual} for {self.digest}")
+            raise RemoteLied(f"{self._errand.alias} sent bytes of the digest {actual} for {self.digest}")
 
     async def _hash_of_what_is_there(self) -> Hash:
         """What a leader before us has left is gone on with, after it was read once."""
@@ -185,8 +192,9 @@ class Flight:
             if arriving.size is not None:
                 if 0 <= self.size != arriving.size:
                     self._withdraw()
-                    raise RemoteLied(f"the upstream announces {arriving.size} bytes, the manifest {self.size}")
+                    raise RemoteLied(f"{self._errand.alias} announces {arriving.size} bytes, the manifest {self.size}")
                 self.size = arriving.size
+            self._begun = True
             self._tell()
             async for chunk in arriving.chunks:
                 fresh = chunk[self._there - position :] if position < self._there else chunk
@@ -195,13 +203,13 @@ class Flight:
                     continue
                 if 0 <= self.size < self._there + len(fresh):
                     self._withdraw()
-                    raise RemoteLied("the upstream sends more bytes than it has announced")
+                    raise RemoteLied(f"{self._errand.alias} sends more bytes than it has announced")
                 self._spool.append(self._there, fresh)
                 running.update(fresh)
                 self._there += len(fresh)
                 self._tell_soon()
         if 0 <= self._there < self.size:
-            raise RemoteUnreachable(f"the upstream broke off after {self._there} of {self.size} bytes")
+            raise RemoteUnreachable(f"{self._errand.alias} broke off after {self._there} of {self.size} bytes")
 
     async def _stored_bytes(self) -> AsyncGenerator[bytes, None]:
         position = 0

@@ -10,13 +10,13 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import structlog
 
 from entrepot.access.caller import Caller
 from entrepot.access.grant import Grant
-from entrepot.client.errors import RemoteAbsent, RemoteDenied, RemoteError, RemoteFailed, RemoteLied
+from entrepot.client.errors import RemoteAbsent, RemoteDenied, RemoteError, RemoteFailed, RemoteLied, RemoteSilent
 from entrepot.oci.digest import Digest, InvalidDigest
 from entrepot.proxy.errors import as_answer
 from entrepot.proxy.ledger import Count
@@ -28,8 +28,10 @@ from entrepot.registry.errors import Denied, RegistryError, Unauthorized
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import ManifestRows, Stale, StoredManifest
 
+T = TypeVar("T")
 _MICROSECONDS = 1_000_000
 _PATIENCE = 3.0  # seconds that an upstream has for a look at a tag which is stored here
+ANSWER_SECONDS = 14.0  # and for what is not: the whole of an answer, however many requests it takes
 _ABSENT_SECONDS = 10.0  # that a tag which is not there is not asked for again
 _WRITTEN_SECONDS = 3600.0  # between two notes that a tag was looked at, where its age says nothing
 _REMEMBERED = 20_000
@@ -89,7 +91,7 @@ class ProxiedManifests:
             return there or await self._fetch(name, digest, place, source)
 
         try:
-            return await asyncio.shield(self._shared(f"{name}@{digest}", fetch))
+            return await _in_time(self._shared(f"{name}@{digest}", fetch), place.upstream.alias)
         except RemoteError as error:
             raise as_answer(error) from error
 
@@ -115,7 +117,7 @@ class ProxiedManifests:
                 await asyncio.wait({task}, timeout=_PATIENCE)
                 if not task.done():
                     return await self._stale(name, tag, found, f"{place.upstream.alias} is slow")
-            return await asyncio.shield(task)
+            return await _in_time(task, place.upstream.alias)
         except RemoteError as error:
             if found is not None and await self._may_be_stale(name, tag, place.upstream, error):
                 return await self._stale(name, tag, found, error.message)
@@ -268,6 +270,14 @@ class ProxiedManifests:
         self._running.pop(key, None)
         if not task.cancelled():
             task.exception()  # heard, if nobody waits any more
+
+
+async def _in_time(task: "asyncio.Task[T]", alias: str) -> T:
+    """What an upstream gives for what is not stored here, in time for whoever waits; it goes on without them."""
+    await asyncio.wait({task}, timeout=ANSWER_SECONDS)
+    if not task.done():
+        raise RemoteSilent(f"{alias} did not answer within {ANSWER_SECONDS:.0f} seconds")
+    return task.result()
 
 
 class _Delayed(RemoteDenied):

@@ -30,13 +30,13 @@ class Source:
 
     async def describe(self, repository: str, reference: str) -> Described:
         """See the port."""
+        self._leave_alone()
         self.page.add(Count.LOOKS)
         return await self._asked(self._registry.describe(repository, reference))
 
     async def manifest(self, repository: str, reference: str) -> Fetched:
         """See the port."""
-        if self.budget.wait:
-            raise RemoteBusy(f"{self.upstream.alias} has had too many pulls", self.budget.wait)
+        self._leave_alone()
         self.page.add(Count.PULLS)
         return await self._asked(self._registry.manifest(repository, reference))
 
@@ -67,6 +67,10 @@ class Source:
             left, limit = self.page.remaining, self.page.limit
             _log.warning("few pulls are left at an upstream", upstream=self.upstream.alias, left=left, limit=limit)
 
+    def _leave_alone(self) -> None:
+        if self.budget.wait:
+            raise RemoteBusy(f"{self.upstream.alias} has had too many pulls", self.budget.wait)
+
     def _let_through(self) -> None:
         if not self.breaker.lets_through():
             raise RemoteUnreachable(f"{self.upstream.alias} has not answered lately, and is asked once a second")
@@ -96,6 +100,7 @@ class Source:
         self.breaker.worked()
         if isinstance(error, RemoteBusy):
             self.budget.exhausted(error.retry_after)
+            error.retry_after = self.budget.wait
             _log.warning("an upstream has had enough", upstream=self.upstream.alias, reason=error.message)
 
 

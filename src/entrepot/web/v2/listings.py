@@ -66,7 +66,7 @@ class ListingDoor:
             raise PageInvalid("after must be the number that the Link header gave")
         query = urlencode({"artifactType": artifact_type}) if artifact_type else ""
         theirs = await self._theirs(name, f"referrers/{digest}", query, visit)
-        if theirs is not None and theirs.media_type == OCI_INDEX:
+        if theirs is not None and _is_index(theirs.content):  # Harbor has once said another type
             return Answer(200, [(b"content-type", OCI_INDEX.encode())], theirs.content)
         found = await self._listings.referrers(name, digest, artifact_type, int(after), visit.grant)
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found.descriptors}
@@ -91,6 +91,15 @@ def _tags_in(content: bytes) -> list[str] | None:
     except (ValueError, AttributeError):
         return None
     return tags if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags) else None
+
+
+def _is_index(content: bytes) -> bool:
+    """Whether this is a list of referrers, whatever type it was sent with."""
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and isinstance(document.get("manifests"), list)
 
 
 def _compact(value: object) -> bytes:
