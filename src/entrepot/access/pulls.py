@@ -26,6 +26,10 @@ class PullCounter(Protocol):
     waits: bool
     """Whether it asks another server: then the fast door, which cannot wait, must not use it."""
 
+    def spend_ahead(self, subject: str, limit: PullLimit) -> int | None:
+        """One pull of those that were counted ahead, without waiting: what is left then. None: `spend` knows."""
+        ...
+
     async def spend(self, subject: str, limit: PullLimit) -> Spent:
         """Count one pull when it is allowed: of a hundred allowed exactly a hundred are, whoever asks at once."""
         ...

@@ -19,7 +19,7 @@ import structlog
 
 from entrepot.access.pulls import PullLimit, Spent
 from entrepot.counters.table import HASH, MAGIC, Full, Table, is_size, size_of
-from entrepot.counters.window import BUCKETS, bucket_at, refused
+from entrepot.counters.window import bounds, bucket_at, refused
 
 _REMEMBERED = 10_000  # places that a worker remembers
 _LEASE = 32  # pulls that are taken ahead
@@ -30,11 +30,13 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Lease:
-    """Pulls that were counted ahead, in the bucket `index` of a limit; `remaining` is what is left with them."""
+    """Pulls that were counted ahead, in the bucket `index` of a limit, which is the one of the times from `since` to
+    before `until`; `remaining` is what is left with them."""
 
-    most: int
-    window: int
+    limit: PullLimit
     index: int
+    since: float
+    until: float
     left: int
     remaining: int
     idle: bool = False
@@ -59,18 +61,27 @@ class MappedCounter:
         finally:
             flock(self._lock, LOCK_UN)
 
+    def spend_ahead(self, subject: str, limit: PullLimit) -> int | None:
+        """See the port."""
+        lease = self._leases.get(subject)
+        if lease is None or not lease.left or not lease.since <= self._clock() < lease.until:
+            return None
+        if lease.limit is not limit and lease.limit != limit:
+            return None
+        lease.left -= 1
+        lease.remaining -= 1
+        lease.idle = False
+        return lease.remaining
+
     async def spend(self, subject: str, limit: PullLimit) -> Spent:
         """See the port."""
-        now = self._clock()
-        index = int(now * BUCKETS / limit.window)
-        lease = self._leases.get(subject)
-        if lease is not None:
-            if lease.left and lease.index == index and lease.most == limit.limit and lease.window == limit.window:
-                lease.left -= 1
-                lease.remaining -= 1
-                lease.idle = False
-                return Spent(True, lease.remaining, 0)
+        ahead = self.spend_ahead(subject, limit)
+        if ahead is not None:
+            return Spent(True, ahead, 0)
+        if subject in self._leases:
             self._end_lease(subject)
+        now = self._clock()
+        index = bucket_at(now, limit.window)
         flock(self._lock, LOCK_EX)
         try:
             place = self._place(subject, limit.window)
@@ -85,7 +96,8 @@ class MappedCounter:
         finally:
             flock(self._lock, LOCK_UN)
         if taken > 1:
-            self._leases[subject] = _Lease(limit.limit, limit.window, index, taken - 1, remaining - 1)
+            since, until = bounds(index, limit.window)
+            self._leases[subject] = _Lease(limit, index, since, until, taken - 1, remaining - 1)
         return Spent(True, remaining - 1, 0)
 
     async def look(self, subject: str, limit: PullLimit) -> Spent:
@@ -97,7 +109,7 @@ class MappedCounter:
         try:
             place = self._place(subject, limit.window)
             used = 0 if place is None else self._table.used(place, index)
-            if lease is not None and lease.window == limit.window and lease.index == index:
+            if lease is not None and lease.limit.window == limit.window and lease.index == index:
                 used -= lease.left
             if place is None or used < limit.limit:
                 return Spent(True, limit.limit - used, 0)
@@ -127,7 +139,7 @@ class MappedCounter:
             return
         flock(self._lock, LOCK_EX)
         try:
-            place = self._place(subject, lease.window)
+            place = self._place(subject, lease.limit.window)
             if place is not None:
                 self._table.give_back(place, lease.index, lease.left)
         finally:

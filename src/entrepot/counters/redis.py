@@ -78,6 +78,10 @@ class RedisCounter:
         self._ask_again = 0.0
         self.away = False
 
+    def spend_ahead(self, subject: str, limit: PullLimit) -> int | None:
+        """See the port: nothing is counted ahead."""
+        return None
+
     async def spend(self, subject: str, limit: PullLimit) -> Spent:
         """See the port."""
         found = await self._asked(subject, limit, 1)

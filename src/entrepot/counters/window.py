@@ -18,6 +18,11 @@ def bucket_at(now: float, window: int) -> int:
     return int(now * BUCKETS / window)
 
 
+def bounds(index: int, window: int) -> tuple[float, float]:
+    """The first time of a bucket, and the first that is no longer in it; in seconds since 1970."""
+    return index * window / BUCKETS, (index + 1) * window / BUCKETS
+
+
 def advance(ring: Ring, newest: int, index: int) -> None:
     """Empty the buckets that lie between the newest one that was counted in and `index`, and so have left the window.
 

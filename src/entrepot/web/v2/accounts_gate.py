@@ -227,7 +227,7 @@ class AccountsGate:
         limit = self._limits.of_address()
         if found.kind == "manifests" and request.method in _READING and limit is not None:
             visit = _visit(NOTHING, Caller(address=address), limit, None, address)
-            headers += limit_headers(visit, await self._counter.look(visit.subject, limit))
+            headers += limit_headers(visit, (await self._counter.look(visit.subject, limit)).remaining)
         detail = None
         if need is not None:
             detail = [{"Type": "repository", "Class": "", "Name": need.name, "Action": need.action.word}]

@@ -35,18 +35,21 @@ class PullDesk:
         if visit.limit is None or found.exempt:
             return []
         if not counted or found.kind != "image":
-            return limit_headers(visit, await self._counter.look(visit.subject, visit.limit))
+            return limit_headers(visit, (await self._counter.look(visit.subject, visit.limit)).remaining)
+        ahead = self._counter.spend_ahead(visit.subject, visit.limit)
+        if ahead is not None:
+            return limit_headers(visit, ahead)
         spent = await self._counter.spend(visit.subject, visit.limit)
         if not spent.allowed:
-            headers = [*limit_headers(visit, spent), (b"retry-after", b"%d" % spent.retry_after)]
+            headers = [*limit_headers(visit, spent.remaining), (b"retry-after", b"%d" % spent.retry_after)]
             raise Refused(refusal(429, "TOOMANYREQUESTS", _told(visit.limit, spent), headers=headers))
-        return limit_headers(visit, spent)
+        return limit_headers(visit, spent.remaining)
 
     async def shown(self, visit: Visit) -> Headers:
         """The headers of a caller who pulls nothing."""
         if visit.limit is None:
             return []
-        return limit_headers(visit, await self._counter.look(visit.subject, visit.limit))
+        return limit_headers(visit, (await self._counter.look(visit.subject, visit.limit)).remaining)
 
     def note(self, visit: Visit, found: StoredManifest, tag: str, agent: str, *, pulled: bool) -> None:
         """Write down that this manifest was answered, or, unless it was `pulled`, that it was looked at."""
@@ -77,10 +80,10 @@ def _event(visit: Visit, found: StoredManifest, tag: str, agent: str) -> PullEve
     )
 
 
-def limit_headers(visit: Visit, spent: Spent) -> Headers:
+def limit_headers(visit: Visit, remaining: int) -> Headers:
     """`ratelimit-limit`, `ratelimit-remaining` and `docker-ratelimit-source` (protocol.md §4.2)."""
     assert visit.limit is not None
-    return [(b"ratelimit-remaining", b"%d;w=%d" % (spent.remaining, visit.limit.window)), *visit.limit_headers]
+    return [(b"ratelimit-remaining", b"%d;w=%d" % (remaining, visit.limit.window)), *visit.limit_headers]
 
 
 def _told(limit: PullLimit, spent: Spent) -> str:
