@@ -7,7 +7,8 @@ ask at the same time.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
@@ -87,8 +88,9 @@ class ProxiedManifests:
         source = self._sources.of(place.upstream)
 
         async def fetch() -> StoredManifest:
-            there = await self._rows.find_manifest(name, digest)
-            return there or await self._fetch(name, digest, place, source)
+            async with self._turn(name, digest):
+                there = await self._rows.find_manifest(name, digest)
+                return there or await self._fetch(name, digest, place, source)
 
         try:
             return await _in_time(self._shared(f"{name}@{digest}", fetch), place.upstream.alias)
@@ -129,10 +131,9 @@ class ProxiedManifests:
     async def _look(
         self, name: str, tag: str, place: Place, source: Source, found: StoredManifest | None
     ) -> StoredManifest:
-        if found is None and not place.upstream.delay and source.page.limit is None:
-            # Nobody counts here, as far as we know: one request less. Where pulls are counted a tag may well name what
-            # is stored already under another one.
-            return await self._in_turn(f"{name}:{tag}", lambda: self._first(name, tag, place, source))
+        first = await self._first(name, tag, place, source) if found is None else None
+        if first is not None:
+            return first
         described = await source.describe(place.path, tag)
         if found is not None and described.digest == found.digest:
             source.page.add(Count.SAVED_PULLS)
@@ -143,26 +144,57 @@ class ProxiedManifests:
         if described.digest is not None:
             await self._check_delay(name, tag, described.digest, place)
 
-        async def fetch() -> StoredManifest:
-            wanted = described.digest or tag
-            there = await self._rows.find_manifest(name, wanted) if described.digest else None
-            if there is None:
-                return await self._fetch(name, wanted, place, source, tag)
+        fetched = await self._fetch_looked_at(name, tag, described.digest, place, source, found)
+        await self._note_checked(name, tag, place.upstream)
+        return fetched
+
+    async def _fetch_looked_at(
+        self, name: str, tag: str, digest: str | None, place: Place, source: Source, found: StoredManifest | None
+    ) -> StoredManifest:
+        """What a look has found; `digest` is None when the upstream does not say it."""
+        async with self._turn(name, digest):
+            there = await self._rows.find_manifest(name, digest or tag)
+            if digest is None and there is not None and (found is None or there.digest != found.digest):
+                return there  # somebody fetched it meanwhile
+            if digest is None or there is None:
+                return await self._fetch(name, digest or tag, place, source, tag)
             await self._stored.push(name, there.content, there.media_type, Digest.parse(there.digest), [tag], NOBODY)
             return there
 
-        fetched = await self._in_turn(f"{name}@{described.digest or tag}", fetch)
-        await self._note_checked(name, tag, place.upstream)
-        return fetched
+    async def _first(self, name: str, tag: str, place: Place, source: Source) -> StoredManifest | None:
+        """A tag of a repository of which nothing is here is fetched without a look: one request less. None: look at it.
 
-    async def _first(self, name: str, tag: str, place: Place, source: Source) -> StoredManifest:
-        """A tag that was not here when it was asked for."""
-        there = await self._rows.find_manifest(name, tag)
-        if there is not None:
+        Only there, as any tag may name what is stored under another one; and only where nobody counts, as far as is
+        known.
+        """
+        if place.upstream.delay or source.page.limit is not None or await self._holds(name):
+            return None
+        async with self._turn(name, None):
+            there = await self._rows.find_manifest(name, tag)
+            if there is None:
+                if await self._holds(name):
+                    return None
+                there = await self._fetch(name, tag, place, source, tag)
+                await self._note_checked(name, tag, place.upstream)
             return there
-        fetched = await self._fetch(name, tag, place, source, tag)
-        await self._note_checked(name, tag, place.upstream)
-        return fetched
+
+    async def _holds(self, name: str) -> bool:
+        repository = await self._rows.find_repository(name)
+        return repository is not None and repository.holding
+
+    @asynccontextmanager
+    async def _turn(self, name: str, digest: str | None) -> AsyncGenerator[None, None]:
+        """Fetch a manifest of this digest, and nobody else does; None for one of which only the tag is known.
+
+        That one may be any of the repository, so nothing else of the repository is fetched meanwhile. Whoever has the
+        turn looks whether it was stored while it waited.
+        """
+        if digest is None:
+            async with self._spools.turn(name):
+                yield
+        else:
+            async with self._spools.turn(name, shared=True), self._spools.turn(f"{name}@{digest}"):
+                yield
 
     async def _fetch(
         self, name: str, reference: str, place: Place, source: Source, tag: str | None = None
@@ -249,22 +281,16 @@ class ProxiedManifests:
         if not place.upstream.allows(place.path):
             raise Denied(f"{place.path} of {place.upstream.alias} may not be read through this registry")
 
-    def _shared(self, key: str, work: Callable[[], Awaitable[StoredManifest]]) -> "asyncio.Task[StoredManifest]":
+    def _shared(
+        self, key: str, work: Callable[[], Coroutine[None, None, StoredManifest]]
+    ) -> "asyncio.Task[StoredManifest]":
         """What all who ask at the same time in this worker get by one asking; it goes on when they leave."""
         task = self._running.get(key)
         if task is None:
-
-            async def run() -> StoredManifest:
-                return await self._in_turn(key, work) if "@" in key else await work()
-
-            task = asyncio.create_task(run())
+            task = asyncio.create_task(work())
             self._running[key] = task
             task.add_done_callback(lambda done: self._ended(key, done))
         return task
-
-    async def _in_turn(self, key: str, work: Callable[[], Awaitable[StoredManifest]]) -> StoredManifest:
-        async with self._spools.turn(key):
-            return await work()
 
     def _ended(self, key: str, task: "asyncio.Task[StoredManifest]") -> None:
         self._running.pop(key, None)

@@ -131,6 +131,6 @@ class Spools(Protocol):
         """The spool of a blob, made when it is not there."""
         ...
 
-    def turn(self, key: str) -> AbstractAsyncContextManager[None]:
-        """One at a time of all processes of a node, by key."""
+    def turn(self, key: str, *, shared: bool = False) -> AbstractAsyncContextManager[None]:
+        """One at a time of all processes of a node, by key; those who share a turn have it together."""
         ...

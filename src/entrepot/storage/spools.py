@@ -37,11 +37,7 @@ class SpoolFile:
 
     def lead(self) -> bool:
         """See the port."""
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return _try_lock(self._descriptor, fcntl.LOCK_EX)
 
     @property
     def size(self) -> int:
@@ -109,18 +105,20 @@ class SpoolFiles:
             raise StorageError(f"the directory for what arrives cannot be used: {error.strerror}") from error
 
     @asynccontextmanager
-    async def turn(self, key: str) -> AsyncGenerator[None, None]:
-        """See the port."""
+    async def turn(self, key: str, *, shared: bool = False) -> AsyncGenerator[None, None]:
+        """See the port. Only who has the lock alone removes the name, so that nobody waits for a lock that is gone."""
         make_directory(self._directory)
         path = self._directory / f"{sha256(key.encode()).hexdigest()[:32]}.turn"
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                if await _locked(descriptor) and os.fstat(descriptor).st_nlink:
+                await _lock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+                if os.fstat(descriptor).st_nlink:
                     try:
                         yield
                     finally:
-                        path.unlink(missing_ok=True)
+                        if _try_lock(descriptor, fcntl.LOCK_EX) and os.fstat(descriptor).st_nlink:
+                            path.unlink(missing_ok=True)
                     return
             finally:
                 os.close(descriptor)
@@ -144,11 +142,16 @@ class SpoolFiles:
         return removed
 
 
-async def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def _lock(descriptor: int, kind: int) -> None:
     while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            await asyncio.sleep(_POLL)
-        else:
-            return True
+        if _try_lock(descriptor, kind):
+            return
+        await asyncio.sleep(_POLL)
