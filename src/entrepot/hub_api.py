@@ -13,6 +13,7 @@ from entrepot.database.accounts import DatabaseAccounts
 from entrepot.database.audit import DatabaseAudit
 from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.digests import DatabaseDigests
+from entrepot.database.exemptions import DatabaseExemptions
 from entrepot.database.grants import DatabaseGrants
 from entrepot.database.hub_repositories import DatabaseHubRepositories
 from entrepot.database.invitations import DatabaseInvitations
@@ -30,6 +31,7 @@ from entrepot.gatehouse import Gatehouse
 from entrepot.hub.accounts import Accounts
 from entrepot.hub.audit import Audit
 from entrepot.hub.digests import Digests
+from entrepot.hub.exemptions import Exemptions
 from entrepot.hub.grants import Grants
 from entrepot.hub.images import Images
 from entrepot.hub.invitations import Invitations
@@ -49,6 +51,7 @@ from entrepot.proxying import Cache
 from entrepot.web.api.accounts import account_routes, administration_routes
 from entrepot.web.api.audit import audit_routes
 from entrepot.web.api.digests import digest_routes
+from entrepot.web.api.exemptions import exemption_routes
 from entrepot.web.api.frame import Api
 from entrepot.web.api.grants import grant_routes
 from entrepot.web.api.images import image_routes
@@ -88,6 +91,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
             grant_routes(Grants(DatabaseGrants(engine), rights)),
             *_lifecycle(house, plane),
+            exemption_routes(Exemptions(DatabaseExemptions(engine), rights)),
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),
             usage_routes(usage, rights),

@@ -4,7 +4,9 @@
 is asked for with a wrong password, which is 401. The organization and its repositories are private; `reader`, `writer`
 and `admin` are members by what they are called. There is no upstream
 `up` to look at. `reads` and `token` are personal access tokens of the owner, for
-reading and for everything. Whoever has no valid credential is answered 401 everywhere.
+reading and for everything; `bound` and `elsewhere` are for `repo:admin` in this organization, and in a repository of
+another one: `~` is 422, as what their account has pulled is more than they are for. Whoever has no valid credential is
+answered 401 everywhere.
 """
 
 from dataclasses import replace
@@ -17,120 +19,127 @@ from tests.support.api_routes import RECIPES, Cast
 from tests.support.hub_world import Person, World, bearer, claims_of
 from tests.support.wire import Answer
 
-CALLERS = ("nobody", "stranger", "reader", "writer", "admin", "owner", "administrator", "robot", "reads", "token")
+CALLERS = (
+    *("nobody", "stranger", "reader", "writer", "admin", "owner", "administrator", "robot", "reads", "token"),
+    *("bound", "elsewhere"),
+)
 TABLE = """
-POST   /accounts                                                  ! ! ! ! ! ! + ! ! !
-GET    /accounts/{name}                                           + + + + + + + + + +
-GET    /account                                                   ? + + + + + + ? + +
-PATCH  /account                                                   ? + + + + + + ! ! !
-POST   /account/password                                          ? - - - - - - ! ! !
-POST   /account/delete                                            ? - - - - - - ! ! !
-GET    /admin/accounts                                            ! ! ! ! ! ! + ! ! !
-POST   /admin/accounts/{name}/password                            ! ! ! ! ! ! + ! ! !
-PATCH  /admin/accounts/{name}                                     ! ! ! ! ! ! + ! ! !
-DELETE /admin/accounts/{name}                                     ! ! ! ! ! ! + ! ! !
-POST   /admin/accounts/{name}/disable                             ! ! ! ! ! ! + ! ! !
-POST   /admin/accounts/{name}/enable                              ! ! ! ! ! ! + ! ! !
-GET    /invitations                                               ! + + + + + + ! ! !
-POST   /invitations                                               ! ! ! ! ! ! + ! ! !
-DELETE /invitations/{id}                                          ! ? ? ? ? + + ! ! !
-POST   /invitations/accept                                        + + + + + + + + + +
-GET    /tokens                                                    ! + + + + + + ! ! !
-POST   /tokens                                                    ! + + + + + + ! ! !
-DELETE /tokens/{id}                                               ! + + + + + + ! ! !
-GET    /sessions                                                  ! + + + + + + ! ! !
-POST   /sessions                                                  + + + + + + + + + +
-DELETE /sessions/{id}                                             ! + + + + + + ! ! !
-GET    /audit                                                     ! ! ! ! ! ! + ! ! !
-GET    /organizations/{organization}/audit                        ! ! ! ! ! + + ! ! +
-GET    /account/audit                                             ! + + + + + + ! ! !
-GET    /organizations                                             + + + + + + + + + +
-POST   /organizations                                             ! + + + + + + ! ! !
-GET    /organizations/{organization}                              + + + + + + + + + +
-PATCH  /organizations/{organization}                              ! ! ! ! ! + + ! ! +
-DELETE /organizations/{organization}                              ! ! ! ! ! + + ! ! !
-GET    /organizations/{organization}/members                      ! ! + + + + + ! + +
-PUT    /organizations/{organization}/members/{person}             ! ! ! ! ! + + ! ! !
-DELETE /organizations/{organization}/members/{person}             ! ! ! ! ! + + ! ! !
-GET    /organizations/{organization}/teams                        ! ! + + + + + ! + +
-POST   /organizations/{organization}/teams                        ! ! ! ! ! + + ! ! !
-GET    /organizations/{organization}/teams/{team}                 ! ! + + + + + ! + +
-PATCH  /organizations/{organization}/teams/{team}                 ! ! ! ! ! + + ! ! !
-DELETE /organizations/{organization}/teams/{team}                 ! ! ! ! ! + + ! ! !
-GET    /organizations/{organization}/teams/{team}/members         ! ! + + + + + ! + +
-PUT    /organizations/{organization}/teams/{team}/members/{person} ! ! ! ! ! + + ! ! !
-DELETE /organizations/{organization}/teams/{team}/members/{person} ! ! ! ! ! + + ! ! !
-GET    /organizations/{organization}/robots                       ! ! ! ! ! + + ! ! !
-POST   /organizations/{organization}/robots                       ! ! ! ! ! + + ! ! !
-GET    /organizations/{organization}/robots/{robot}               ! ! ! ! ! + + ! ! !
-DELETE /organizations/{organization}/robots/{robot}               ! ! ! ! ! + + ! ! !
-POST   /organizations/{organization}/robots/{robot}/token         ! ! ! ! ! + + ! ! !
-DELETE /organizations/{organization}/robots/{robot}/token         ! ! ! ! ! + + ! ! !
-GET    /repositories/{name}/-/grants                              ? ? ! ! + + + ! ! +
-GET    /repositories/{name}/-/access                              ? ? ! ! + + + ! ! +
-PUT    /repositories/{name}/-/grants/{kind}/{grantee}             ? ? ! ! + + + ! ! +
-DELETE /repositories/{name}/-/grants/{kind}/{grantee}             ? ? ! ! + + + ! ! +
-GET    /namespaces/{namespace}/grants                             ! ! ! ! ! + + ! ! !
-PUT    /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! !
-DELETE /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! !
-GET    /digests/{digest}                                          + + + + + + + + + +
-POST   /repositories/{name}/-/purge                               ? ? ! ! + + + ! ! +
-GET    /namespaces/{namespace}/purges                             ! ! ! ! ! + + ! ! +
-GET    /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! +
-DELETE /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! +
-GET    /repositories/{name}/-/retention                           ? ? ! ! + + + ! ! +
-PUT    /repositories/{name}/-/retention                           ? ? ! ! + + + ! ! +
-GET    /repositories/{name}/-/retention/preview                   ? ? ! ! + + + ! ! +
-POST   /repositories/{name}/-/retention/run                       ? ? ! ! + + + ! ! +
-PUT    /repositories/{name}/-/tags/{tag}/expiry                   ? ? ! ! + + + ! ! +
-GET    /namespaces/{namespace}/retention                          ! ! ! ! ! + + ! ! +
-PUT    /namespaces/{namespace}/retention                          ! ! ! ! ! + + ! ! +
-DELETE /usage/nodes/{node}                                        ! ! ! ! ! ! + ! ! !
-GET    /tag-rules                                                 ! ! ! ! ! ! + ! ! !
-POST   /tag-rules                                                 ! ! ! ! ! ! + ! ! !
-DELETE /tag-rules/{id}                                            ! ! ! ! ! ! + ! ! !
-GET    /repositories/{name}/-/tag-rules                           ? ? ! ! + + + ! ! +
-POST   /repositories/{name}/-/tag-rules                           ? ? ! ! + + + ! ! +
-DELETE /repositories/{name}/-/tag-rules/{id}                      ? ? ! ! + + + ! ! +
-GET    /namespaces/{namespace}/tag-rules                          ! ! ! ! ! + + ! ! +
-POST   /namespaces/{namespace}/tag-rules                          ! ! ! ! ! + + ! ! +
-DELETE /namespaces/{namespace}/tag-rules/{id}                     ! ! ! ! ! + + ! ! +
-GET    /repositories/{name}/-/tags/{tag}/history                  ? ? + + + + + + + +
-PUT    /repositories/{name}/-/tags/{tag}                          ? ? ! + + + + + ! +
-DELETE /repositories/{name}/-/tags/{tag}                          ? ? ! ! + + + ! ! +
-GET    /repositories/{name}/-/manifests/{digest}/deletion         ? ? ! ! + + + ! ! +
-DELETE /repositories/{name}/-/manifests/{digest}                  ? ? ! ! + + + ! ! +
-POST   /repositories/{name}/-/manifests/{digest}/undo             ? ? ! ! + + + ! ! +
-GET    /repositories                                              + + + + + + + + + +
-POST   /repositories                                              ! ! + + + + + ! ! +
-GET    /repositories/{name}/-/readme                              ? ? + + + + + + + +
-GET    /repositories/{name}/-/me                                  ? ? + + + + + + + +
-PUT    /repositories/{name}/-/star                                ? ? + + + + + ! + +
-DELETE /repositories/{name}/-/star                                ? ? + + + + + ! + +
-POST   /repositories/{name}/-/rename                              ? ? ! ! + + + ! ! +
-POST   /repositories/{name}/-/transfer                            ? ? ! ! ! + + ! ! +
-GET    /repositories/{name}                                       ? ? + + + + + + + +
-PATCH  /repositories/{name}                                       ? ? ! + + + + + ! +
-DELETE /repositories/{name}                                       ? ? ! ! + + + ! ! +
-GET    /upstreams                                                 ! + + + + + + + + +
-POST   /upstreams/{alias}/refresh                                 ! ! ! ! ! ! ? ! ! !
-GET    /limits                                                    + + + + + + + + + +
-GET    /namespaces/{namespace}/storage                            ? ? ? ? ? + + ? ? +
-GET    /usage                                                     ! + + + + + + + + +
-GET    /search                                                    + + + + + + + + + +
-GET    /plans                                                     + + + + + + + + + +
-POST   /plans                                                     ! ! ! ! ! ! + ! ! !
-PUT    /plans/{name}                                              ! ! ! ! ! ! + ! ! !
-DELETE /plans/{name}                                              ! ! ! ! ! ! + ! ! !
-GET    /namespaces/{namespace}                                    + + + + + + + + + +
-PATCH  /namespaces/{namespace}                                    ! ! ! ! ! + + ! ! +
-PUT    /namespaces/{namespace}/plan                               ! ! ! ! ! ! + ! ! !
+POST   /accounts                                                  ! ! ! ! ! ! + ! ! ! ! !
+GET    /accounts/{name}                                           + + + + + + + + + + + +
+GET    /account                                                   ? + + + + + + ? + + + +
+PATCH  /account                                                   ? + + + + + + ! ! ! ! !
+POST   /account/password                                          ? - - - - - - ! ! ! ! !
+POST   /account/delete                                            ? - - - - - - ! ! ! ! !
+GET    /admin/accounts                                            ! ! ! ! ! ! + ! ! ! ! !
+POST   /admin/accounts/{name}/password                            ! ! ! ! ! ! + ! ! ! ! !
+PATCH  /admin/accounts/{name}                                     ! ! ! ! ! ! + ! ! ! ! !
+DELETE /admin/accounts/{name}                                     ! ! ! ! ! ! + ! ! ! ! !
+POST   /admin/accounts/{name}/disable                             ! ! ! ! ! ! + ! ! ! ! !
+POST   /admin/accounts/{name}/enable                              ! ! ! ! ! ! + ! ! ! ! !
+GET    /invitations                                               ! + + + + + + ! ! ! ! !
+POST   /invitations                                               ! ! ! ! ! ! + ! ! ! ! !
+DELETE /invitations/{id}                                          ! ? ? ? ? + + ! ! ! ! !
+POST   /invitations/accept                                        + + + + + + + + + + + +
+GET    /tokens                                                    ! + + + + + + ! ! ! ! !
+POST   /tokens                                                    ! + + + + + + ! ! ! ! !
+DELETE /tokens/{id}                                               ! + + + + + + ! ! ! ! !
+GET    /sessions                                                  ! + + + + + + ! ! ! ! !
+POST   /sessions                                                  + + + + + + + + + + + +
+DELETE /sessions/{id}                                             ! + + + + + + ! ! ! ! !
+GET    /audit                                                     ! ! ! ! ! ! + ! ! ! ! !
+GET    /organizations/{organization}/audit                        ! ! ! ! ! + + ! ! + ! !
+GET    /account/audit                                             ! + + + + + + ! ! ! ! !
+GET    /organizations                                             + + + + + + + + + + + +
+POST   /organizations                                             ! + + + + + + ! ! ! ! !
+GET    /organizations/{organization}                              + + + + + + + + + + + +
+PATCH  /organizations/{organization}                              ! ! ! ! ! + + ! ! + ! !
+DELETE /organizations/{organization}                              ! ! ! ! ! + + ! ! ! ! !
+GET    /organizations/{organization}/members                      ! ! + + + + + ! + + ! !
+PUT    /organizations/{organization}/members/{person}             ! ! ! ! ! + + ! ! ! ! !
+DELETE /organizations/{organization}/members/{person}             ! ! ! ! ! + + ! ! ! ! !
+GET    /organizations/{organization}/teams                        ! ! + + + + + ! + + ! !
+POST   /organizations/{organization}/teams                        ! ! ! ! ! + + ! ! ! ! !
+GET    /organizations/{organization}/teams/{team}                 ! ! + + + + + ! + + ! !
+PATCH  /organizations/{organization}/teams/{team}                 ! ! ! ! ! + + ! ! ! ! !
+DELETE /organizations/{organization}/teams/{team}                 ! ! ! ! ! + + ! ! ! ! !
+GET    /organizations/{organization}/teams/{team}/members         ! ! + + + + + ! + + ! !
+PUT    /organizations/{organization}/teams/{team}/members/{person} ! ! ! ! ! + + ! ! ! ! !
+DELETE /organizations/{organization}/teams/{team}/members/{person} ! ! ! ! ! + + ! ! ! ! !
+GET    /organizations/{organization}/robots                       ! ! ! ! ! + + ! ! ! ! !
+POST   /organizations/{organization}/robots                       ! ! ! ! ! + + ! ! ! ! !
+GET    /organizations/{organization}/robots/{robot}               ! ! ! ! ! + + ! ! ! ! !
+DELETE /organizations/{organization}/robots/{robot}               ! ! ! ! ! + + ! ! ! ! !
+POST   /organizations/{organization}/robots/{robot}/token         ! ! ! ! ! + + ! ! ! ! !
+DELETE /organizations/{organization}/robots/{robot}/token         ! ! ! ! ! + + ! ! ! ! !
+GET    /repositories/{name}/-/grants                              ? ? ! ! + + + ! ! + + ?
+GET    /repositories/{name}/-/access                              ? ? ! ! + + + ! ! + + ?
+PUT    /repositories/{name}/-/grants/{kind}/{grantee}             ? ? ! ! + + + ! ! + + ?
+DELETE /repositories/{name}/-/grants/{kind}/{grantee}             ? ? ! ! + + + ! ! + + ?
+GET    /namespaces/{namespace}/grants                             ! ! ! ! ! + + ! ! ! ! !
+PUT    /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! ! ! !
+DELETE /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! ! ! !
+GET    /digests/{digest}                                          + + + + + + + + + + + +
+POST   /repositories/{name}/-/purge                               ? ? ! ! + + + ! ! + + ?
+GET    /namespaces/{namespace}/purges                             ! ! ! ! ! + + ! ! + ! !
+GET    /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! + ! !
+DELETE /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! + ! !
+GET    /repositories/{name}/-/retention                           ? ? ! ! + + + ! ! + + ?
+PUT    /repositories/{name}/-/retention                           ? ? ! ! + + + ! ! + + ?
+GET    /repositories/{name}/-/retention/preview                   ? ? ! ! + + + ! ! + + ?
+POST   /repositories/{name}/-/retention/run                       ? ? ! ! + + + ! ! + + ?
+PUT    /repositories/{name}/-/tags/{tag}/expiry                   ? ? ! ! + + + ! ! + + ?
+GET    /namespaces/{namespace}/retention                          ! ! ! ! ! + + ! ! + ! !
+PUT    /namespaces/{namespace}/retention                          ! ! ! ! ! + + ! ! + ! !
+DELETE /usage/nodes/{node}                                        ! ! ! ! ! ! + ! ! ! ! !
+GET    /tag-rules                                                 ! ! ! ! ! ! + ! ! ! ! !
+POST   /tag-rules                                                 ! ! ! ! ! ! + ! ! ! ! !
+DELETE /tag-rules/{id}                                            ! ! ! ! ! ! + ! ! ! ! !
+GET    /repositories/{name}/-/tag-rules                           ? ? ! ! + + + ! ! + + ?
+POST   /repositories/{name}/-/tag-rules                           ? ? ! ! + + + ! ! + + ?
+DELETE /repositories/{name}/-/tag-rules/{id}                      ? ? ! ! + + + ! ! + + ?
+GET    /namespaces/{namespace}/tag-rules                          ! ! ! ! ! + + ! ! + ! !
+POST   /namespaces/{namespace}/tag-rules                          ! ! ! ! ! + + ! ! + ! !
+DELETE /namespaces/{namespace}/tag-rules/{id}                     ! ! ! ! ! + + ! ! + ! !
+GET    /repositories/{name}/-/tags/{tag}/history                  ? ? + + + + + + + + + ?
+PUT    /repositories/{name}/-/tags/{tag}                          ? ? ! + + + + + ! + + ?
+DELETE /repositories/{name}/-/tags/{tag}                          ? ? ! ! + + + ! ! + + ?
+GET    /repositories/{name}/-/manifests/{digest}/deletion         ? ? ! ! + + + ! ! + + ?
+DELETE /repositories/{name}/-/manifests/{digest}                  ? ? ! ! + + + ! ! + + ?
+POST   /repositories/{name}/-/manifests/{digest}/undo             ? ? ! ! + + + ! ! + + ?
+GET    /repositories                                              + + + + + + + + + + + +
+POST   /repositories                                              ! ! + + + + + ! ! + + !
+GET    /repositories/{name}/-/readme                              ? ? + + + + + + + + + ?
+GET    /repositories/{name}/-/me                                  ? ? + + + + + + + + + ?
+PUT    /repositories/{name}/-/star                                ? ? + + + + + ! + + + ?
+DELETE /repositories/{name}/-/star                                ? ? + + + + + ! + + + ?
+POST   /repositories/{name}/-/rename                              ? ? ! ! + + + ! ! + + ?
+POST   /repositories/{name}/-/transfer                            ? ? ! ! ! + + ! ! + ! ?
+GET    /repositories/{name}                                       ? ? + + + + + + + + + ?
+PATCH  /repositories/{name}                                       ? ? ! + + + + + ! + + ?
+DELETE /repositories/{name}                                       ? ? ! ! + + + ! ! + + ?
+GET    /upstreams                                                 ! + + + + + + + + + + +
+POST   /upstreams/{alias}/refresh                                 ! ! ! ! ! ! ? ! ! ! ! !
+GET    /limits                                                    + + + + + + + + + + + +
+GET    /namespaces/{namespace}/storage                            ? ? ? ? ? + + ? ? + ? ?
+GET    /usage                                                     ! + + + + + + + + + ~ ~
+GET    /repositories/{name}/-/pulls                               ? ? + + + + + + + + + ?
+PUT    /repositories/{name}/-/pulls                               ? ? ! ! ! ! + ! ! ! ! ?
+GET    /namespaces/{namespace}/pulls                              + + + + + + + + + + + +
+PUT    /namespaces/{namespace}/pulls                              ! ! ! ! ! ! + ! ! ! ! !
+GET    /search                                                    + + + + + + + + + + + +
+GET    /plans                                                     + + + + + + + + + + + +
+POST   /plans                                                     ! ! ! ! ! ! + ! ! ! ! !
+PUT    /plans/{name}                                              ! ! ! ! ! ! + ! ! ! ! !
+DELETE /plans/{name}                                              ! ! ! ! ! ! + ! ! ! ! !
+GET    /namespaces/{namespace}                                    + + + + + + + + + + + +
+PATCH  /namespaces/{namespace}                                    ! ! ! ! ! + + ! ! + ! !
+PUT    /namespaces/{namespace}/plan                               ! ! ! ! ! ! + ! ! ! ! !
 """
 ROWS = {
     (method, path): dict(zip(CALLERS, signs, strict=True))
     for method, path, *signs in (line.split() for line in TABLE.strip().splitlines())
 }
-SIGNS = {401: "-", 403: "!", 404: "?"}
+SIGNS = {401: "-", 403: "!", 404: "?", 422: "~"}
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +157,7 @@ def cast(world: World) -> Cast:
 @pytest.fixture(scope="module")
 def callers(cast: Cast) -> dict[str, Person | None]:
     world = cast.world
+    elsewhere = world.repository(cast.owner, f"{world.organization(cast.owner)}/app", "private")
     return {
         "nobody": None,
         "stranger": world.person("sam"),
@@ -159,7 +169,19 @@ def callers(cast: Cast) -> dict[str, Person | None]:
         "robot": cast.robot,
         "reads": world.personal_token(cast.owner, Scopes(Role.READ)),
         "token": world.personal_token(cast.owner),
+        "bound": world.personal_token(
+            cast.owner, Scopes(Role.ADMIN, namespaces=_id(cast, _ACCOUNT, cast.organization))
+        ),
+        "elsewhere": world.personal_token(cast.owner, Scopes(Role.ADMIN, _id(cast, _REPOSITORY, elsewhere))),
     }
+
+
+_ACCOUNT = "SELECT id FROM accounts WHERE name = :name"
+_REPOSITORY = "SELECT id FROM repositories WHERE name = :name"
+
+
+def _id(cast: Cast, statement: str, name: str) -> frozenset[int]:
+    return frozenset(row[0] for row in cast.world.execute(statement, name=name))
 
 
 def test_the_table_has_every_route(world: World) -> None:
@@ -215,6 +237,8 @@ TOKENS = {
     "robot": "pull,push",
     "reads": "pull",
     "token": "delete,pull,push",
+    "bound": "delete,pull,push",
+    "elsewhere": "",
 }
 """What an access token for everything on the private repository says."""
 

@@ -1,5 +1,6 @@
 """Pull limits as Docker Hub has them: what counts, for whom, what is said, and that it is exact."""
 
+import json
 import re
 import socket
 import uuid
@@ -157,17 +158,38 @@ def test_the_preview_always_exists_and_shows_the_callers_limit(hub: World, addre
     assert remaining(pull(hub, "ratelimitpreview/test", "latest", address, alice, "HEAD")) == ACCOUNT
 
 
-def test_a_plan_and_an_exemption_change_it(hub: World, image: tuple[str, bytes], address: str) -> None:
+def test_a_plan_changes_it(hub: World, image: tuple[str, bytes], address: str) -> None:
     alice = hub.person("alice")
-    hub.execute("UPDATE accounts SET plan = 'pro' WHERE id = :id", id=alice.actor.account_id)
+    body = json.dumps({"plan": "pro"}).encode()
+    assert admin(hub, "PUT", f"/namespaces/{alice.name}/plan", body).status == 200
     assert pull(hub, image[0], "v1", address, alice).header("ratelimit-limit") is None
+
+
+def admin(hub: World, method: str, path: str, body: bytes) -> Answer:
+    headers = {**hub.administrator.basic, "Content-Type": "application/json"}
+    return hub.server.request(method, f"/api/v1{path}", headers, body)
+
+
+@pytest.mark.parametrize("what", ["repository", "namespace"])
+def test_what_is_exempt_is_charged_to_nobody_at_once_and_until_it_is_not(hub: World, address: str, what: str) -> None:
     owner = hub.person("owner")
     name = f"{owner.name}/free"
     hub.by_basic(owner).push_image(name, "v1")
-    hub.execute("UPDATE repositories SET pulls_exempt = 1 WHERE name = :name", name=name)
-    hub.do(lambda world: world.repositories.set_visibility(owner.actor, name, "internal", "192.0.2.1"))
-    hub.do(lambda world: world.repositories.set_visibility(owner.actor, name, "public", "192.0.2.1"))
-    assert pull(hub, name, "v1", address).header("ratelimit-limit") is None
+    place = f"/repositories/{name}/-/pulls" if what == "repository" else f"/namespaces/{owner.name}/pulls"
+    assert remaining(pull(hub, name, "v1", address)) == ANONYMOUS - 1  # and every worker may have cached it
+    assert remaining(pull(hub, name, "v1", address)) == ANONYMOUS - 2
+    for flag in (True, False):
+        changed = admin(hub, "PUT", place, json.dumps({"pulls_exempt": flag}).encode())
+        assert changed.json() == {"pulls_exempt": flag, "in_effect": flag}
+        shown = hub.server.get(f"/api/v1/repositories/{name}/-/pulls").json()
+        assert shown == {"pulls_exempt": flag and what == "repository", "in_effect": flag}
+        for number in range(2):
+            answer = pull(hub, name, "v1", address)
+            assert answer.status == 200
+            if flag:
+                assert answer.header("ratelimit-limit") is None
+            else:
+                assert remaining(answer) == ANONYMOUS - 3 - number
 
 
 def cross(worlds: list[World], name: str, address: str) -> list[Answer]:

@@ -225,6 +225,11 @@ def _node(cast: Cast, who: Person | None) -> tuple[str, Body]:
     return f"/usage/nodes/{node}", None
 
 
+def _retention_run(cast: Cast, who: Person | None) -> tuple[str, Body]:
+    _node(cast, who)  # nothing is deleted before some node has said what was pulled
+    return f"/repositories/{cast.repository()}/-/retention/run", None
+
+
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("POST", "/accounts"): lambda cast, who: ("/accounts", {"name": _fresh(), "password": _PASSWORD}),
     ("GET", "/accounts/{name}"): _of_person("/accounts/{name}"),
@@ -309,7 +314,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("GET", f"{_R}/-/retention"): _in_repository("/-/retention"),
     ("PUT", f"{_R}/-/retention"): _in_repository("/-/retention", _POLICY),
     ("GET", f"{_R}/-/retention/preview"): _in_repository("/-/retention/preview"),
-    ("POST", f"{_R}/-/retention/run"): _in_repository("/-/retention/run"),
+    ("POST", f"{_R}/-/retention/run"): _retention_run,
     ("PUT", f"{_R}/-/tags/{{tag}}/expiry"): _image("/tags/v1/expiry", {"digest": "{digest}", "at": None}),
     ("GET", f"{_N}/retention"): _at(f"{_N}/retention"),
     ("PUT", f"{_N}/retention"): _at(f"{_N}/retention", _POLICY),
@@ -348,6 +353,10 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("GET", "/limits"): _at("/limits"),
     ("GET", f"{_N}/storage"): _at(f"{_N}/storage"),
     ("GET", "/usage"): _at("/usage"),
+    ("GET", f"{_R}/-/pulls"): _in_repository("/-/pulls"),
+    ("PUT", f"{_R}/-/pulls"): _in_repository("/-/pulls", {"pulls_exempt": True}),
+    ("GET", f"{_N}/pulls"): _at(f"{_N}/pulls"),
+    ("PUT", f"{_N}/pulls"): _at(f"{_N}/pulls", {"pulls_exempt": False}),
     ("GET", "/search"): _at("/search?q=nothing"),
     ("GET", "/plans"): _at("/plans"),
     ("POST", "/plans"): lambda cast, who: ("/plans", {"name": _fresh()}),
