@@ -119,6 +119,75 @@ def test_deleting_makes_room(visitor: Visitor, name: str) -> None:
     visitor.push_blob(name, content(90 * KB))
 
 
+def storage(world: World, owner: Person) -> dict[str, int]:
+    """What the API says."""
+    found: dict[str, int] = world.server.get(f"/api/v1/namespaces/{owner.name}/storage", owner.basic).json()
+    assert found["used"] == sum(found[part] for part in ("images", "undoable", "loose", "uploads"))
+    return found
+
+
+def an_image_of(visitor: Visitor, name: str, size: int) -> tuple[str, str, int]:
+    """Push an image with a layer of this size; the manifest's digest, the layer's, and the size of all of it."""
+    config, layer = json.dumps({"made": uuid4().hex}).encode(), content(size)
+    visitor.push_blob(name, config)
+    digest = visitor.push_blob(name, layer)
+    manifest = an_image(config, layer)
+    assert visitor.put_manifest(name, "v1", manifest).status == 201
+    return digest_of(manifest), digest, len(config) + len(layer) + len(manifest)
+
+
+def test_what_can_be_undone_counts_and_is_shown_apart(world: World, visitor: Visitor, owner: Person, name: str) -> None:
+    manifest, layer, size = an_image_of(visitor, name, 80 * KB)
+    assert storage(world, owner) == {
+        "used": size, "images": size, "undoable": 0, "loose": 0, "uploads": 0, "limit": ROOM
+    }  # fmt: skip
+    assert visitor.request("DELETE", f"/v2/{name}/manifests/{manifest}").status == 202
+    assert (storage(world, owner)["images"], storage(world, owner)["undoable"]) == (0, size)
+    assert visitor.request("DELETE", f"/v2/{name}/blobs/{layer}").status == 202  # the undo brings it back too
+    assert storage(world, owner)["undoable"] == size
+    refusal = visitor.request("PUT", f"{visitor.open_upload(name)}?digest={layer}", body=content(50 * KB))
+    assert refused(refusal)
+    assert "kB by deleted ones while that can be undone" in refusal.message
+    undone = world.server.request("POST", f"/api/v1/repositories/{name}/-/manifests/{manifest}/undo", owner.basic)
+    assert undone.status < 300
+    assert (storage(world, owner)["images"], storage(world, owner)["undoable"]) == (size, 0)
+    assert world.server.request("DELETE", f"/api/v1/repositories/{name}", owner.basic).status == 204
+    assert storage(world, owner)["undoable"] == size
+
+
+def test_what_an_image_and_a_deleted_one_share_is_the_images(
+    world: World, visitor: Visitor, owner: Person, name: str
+) -> None:
+    config, layer = json.dumps({"made": uuid4().hex}).encode(), content(60 * KB)
+    visitor.push_blob(name, config)
+    visitor.push_blob(name, layer)
+    kept, gone = an_image(config, layer), an_image(config, layer, annotations={"another": "one"})
+    for tag, manifest in (("kept", kept), ("gone", gone)):
+        assert visitor.put_manifest(name, tag, manifest).status == 201
+    assert visitor.request("DELETE", f"/v2/{name}/manifests/{digest_of(gone)}").status == 202
+    found = storage(world, owner)
+    assert (found["images"], found["undoable"]) == (len(config) + len(layer) + len(kept), len(gone))
+
+
+def test_a_transfer_that_does_not_fit_is_refused(world: World, visitor: Visitor, owner: Person) -> None:
+    from_where = world.organization(owner)
+    for name, size in ((f"{from_where}/small", 40 * KB), (f"{from_where}/large", 70 * KB)):
+        an_image_of(visitor, name, size)
+    for part, status in (("small", 200), ("large", 403)):
+        body = json.dumps({"namespace": owner.name}).encode()
+        answer = world.server.request(
+            "POST",
+            f"/api/v1/repositories/{from_where}/{part}/-/transfer",
+            {**owner.basic, "Content-Type": "application/json"},
+            body,
+        )
+        assert answer.status == status, answer
+    problem = answer.json()
+    assert (problem["code"], problem["field"]) == ("limit_reached", "namespace")
+    assert "would be used" in problem["detail"]
+    assert visitor.get(f"/v2/{from_where}/large/tags/list").status == 200
+
+
 def test_a_second_private_repository_is_refused_with_the_name_of_the_first_and_not_made_public(
     world: World, visitor: Visitor, owner: Person
 ) -> None:

@@ -38,13 +38,13 @@ class HtpasswdLogins:
         self._told = ""
 
     async def identity(self, name: str) -> StoredIdentity | None:
-        """See the port. A number that changes with the hash stands for the time of the change: a file has no such."""
+        """See the port. A negative number that changes with the hash stands for the time of the change."""
         stored = self._file.find(name)
         self._tell()
         if stored is None:
             return None
         account, administrator, disabled = await self._accounts.account_of(name)
-        changed = int.from_bytes(sha256(stored.encode()).digest()[:7])
+        changed = -1 - int.from_bytes(sha256(stored.encode()).digest()[:7])
         return StoredIdentity(account, account, name, "person", administrator, disabled, stored, changed)
 
     async def identity_by_account(self, account_id: int) -> StoredIdentity | None:

@@ -6,7 +6,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class StoredIdentity:
-    """A way for an account to prove itself: `secret` is the hash of its password, changed at `changed_at` (µs)."""
+    """A way for an account to prove itself: `secret` is the hash of its password, changed at `changed_at` (µs).
+
+    Where it is kept in a file, `changed_at` is a negative number that changes with it.
+    """
 
     id: int
     account_id: int

@@ -20,7 +20,8 @@ class RefreshRows(Protocol):
     ) -> str:
         """The lookup of the live refresh token of this credential and client.
 
-        When there is none, one is made of `fresh`: a new lookup and the hash of what it proves.
+        When there is none, one is made of `fresh`: a new lookup and the hash of what it proves. LoginRefused when the
+        password or the credential has ended meanwhile.
         """
         ...
 

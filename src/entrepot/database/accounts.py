@@ -1,10 +1,13 @@
 """People's accounts: made, changed, disabled, ended."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from entrepot.access.caller import Caller
 from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Row, Transaction
+from entrepot.database.pseudonyms import pseudonym, pseudonymise
+from entrepot.database.standing import lock_account, refuse_ended
 from entrepot.hub.accounts import Account, AccountRows, Changes, NewAccount
 from entrepot.hub.errors import Forbidden, NotThere, Taken
 
@@ -53,6 +56,11 @@ _END_SESSIONS = (
     "UPDATE credentials SET revoked_at = now_us() WHERE account_id = :id AND kind IN ('session', 'refresh')"
     " AND parent_id IS NULL AND revoked_at IS NULL"
 )
+# Of a disabled account no client stays logged in, by whatever credential: its tokens hold again when it is enabled.
+_END_LOGINS = (
+    "UPDATE credentials SET revoked_at = now_us() WHERE account_id = :id AND kind IN ('session', 'refresh')"
+    " AND revoked_at IS NULL"
+)
 _END_ALL = "UPDATE credentials SET revoked_at = now_us() WHERE account_id = :id AND revoked_at IS NULL"
 _OWNS = "SELECT name FROM repositories WHERE namespace_id = :id AND deleted_at IS NULL ORDER BY name LIMIT 1"
 _LAST_OWNER_OF = (
@@ -68,8 +76,6 @@ _GONE = (  # what of a deleted account is nobody's business any more
     "DELETE FROM grants WHERE account_id = :id OR namespace_id = :id",
     "DELETE FROM known_addresses WHERE account_id = :id",
     "DELETE FROM stars WHERE account_id = :id",
-    "UPDATE changes SET address = '' WHERE account_id = :id",
-    "UPDATE logins SET address = '' WHERE account_id = :id",
 )
 _END = (
     "UPDATE accounts SET name = :gone, full_name = '', email = NULL, email_key = NULL, administrator = 0,"
@@ -150,6 +156,7 @@ class DatabaseAccounts(AccountRows):
         """See the port."""
 
         async def change(transaction: Transaction) -> None:
+            await refuse_ended(transaction, None if reset else caller.actor, account_id)
             account = await read_account(transaction, account_id)
             if not await transaction.run(_PROVE_ANEW, id=account_id, secret=password_hash):
                 await transaction.run(_PROVE, id=account_id, name=account.name, secret=password_hash)
@@ -181,7 +188,8 @@ class DatabaseAccounts(AccountRows):
             if flag:
                 await transaction.run(_LOCK_ADMINISTRATORS)
                 await _another_administrator(transaction, account)
-                await transaction.run(_END_SESSIONS, id=account_id)
+                await lock_account(transaction, account_id)
+                await transaction.run(_END_LOGINS, id=account_id)
             await transaction.run(_DISABLE if flag else _ENABLE, id=account_id)
             kind = "account.disable" if flag else "account.enable"
             await record(transaction, caller, kind, namespace=account_id, subject=account.name)
@@ -195,6 +203,7 @@ class DatabaseAccounts(AccountRows):
             account = await read_account(transaction, account_id)
             await transaction.run(_LOCK_ADMINISTRATORS)
             await _another_administrator(transaction, account)
+            await lock_account(transaction, account_id)
             if (owned := await transaction.one(_OWNS, id=account_id)) is not None:
                 raise Taken(f"{account.name} still owns {owned[0]}: delete or transfer its repositories first")
             if (last := await transaction.one(_LAST_OWNER_OF, id=account_id)) is not None:
@@ -202,9 +211,12 @@ class DatabaseAccounts(AccountRows):
             await transaction.run(_END_ALL, id=account_id)
             for statement in _GONE:
                 await transaction.run(statement, id=account_id)
+            await pseudonymise(transaction, account_id, account.name)
             await transaction.run(_RETIRE, key=name_key)
             await transaction.run(_END, id=account_id, gone=f"~{account_id}")
-            await record(transaction, caller, "account.delete", namespace=account_id, subject=f"~{account_id}")
+            by = replace(caller, address="") if caller.account_id == account_id else caller
+            gone = pseudonym(account_id)
+            await record(transaction, by, "account.delete", namespace=account_id, subject=gone)
 
         await self._engine.write(remove, durable=True)
 

@@ -7,6 +7,7 @@ from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Row, Transaction
 from entrepot.database.organizations import lock_namespace
 from entrepot.database.plans import check_private
+from entrepot.database.quotas import refuse_growth, used_if_limited
 from entrepot.database.repositories import made_repository_id
 from entrepot.database.search import index
 from entrepot.database.tag_rules import refuse_end_of_name
@@ -167,11 +168,14 @@ class DatabaseHubRepositories:
             await refuse_end_of_name(transaction, identity)
             if await transaction.one(_EXISTS, name=name):
                 raise Taken(f"the name {name!r} is taken: choose another", "name")
+            used = None
             if namespace_id != before:
+                used = await used_if_limited(transaction, namespace_id)
                 if visibility == "private":
                     await _check_plan(transaction, namespace_id, caller)
                 await transaction.run(_DROP_GRANTS, id=identity)
             await transaction.run(_RENAME, id=identity, name=name, namespace=namespace_id)
+            await _check_storage(transaction, namespace_id, used)
             await transaction.run(_END_RIGHTS, id=identity)
             await transaction.run(_TAKE_NAME, name=name)
             await transaction.run(_LEAVE_NAME, id=identity, name=old, kept=_KEPT)
@@ -220,6 +224,14 @@ async def _locked(transaction: Transaction, caller: Caller) -> tuple[int, Row]:
     if row is None:
         raise Taken("the repository has just been changed by somebody else: look at it again")
     return caller.basis.repository_id, row
+
+
+async def _check_storage(transaction: Transaction, namespace_id: int, before: int | None) -> None:
+    """LimitReached when what was transferred is more than the namespace's plan has room for."""
+    try:
+        await refuse_growth(transaction, namespace_id, before)
+    except Denied as denied:
+        raise LimitReached(denied.message, "namespace") from None
 
 
 async def _check_plan(transaction: Transaction, namespace_id: int, caller: Caller) -> None:

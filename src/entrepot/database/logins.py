@@ -24,10 +24,14 @@ _CREDENTIAL = (
 )
 _BY_LOOKUP = f"{_CREDENTIAL}c.lookup = :lookup"
 _BY_ID = f"{_CREDENTIAL}c.id = :id"
+# Notes are written down a moment later: of an account that was deleted meanwhile nothing that tells who it was.
+_GONE = "a.deleted_at IS NOT NULL"
+_DELETED = f"SELECT 1 FROM accounts a WHERE a.id = :id AND {_GONE}"  # noqa: S608 - a constant
 _USED = (
-    "INSERT INTO credential_uses (credential_id, used_at, address, agent)"
+    "INSERT INTO credential_uses (credential_id, used_at, address, agent)"  # noqa: S608
     " SELECT c.id, CAST(:at AS bigint), CAST(:address AS text), CAST(:agent AS text) FROM credentials c"
-    " WHERE c.id = :id ON CONFLICT (credential_id) DO UPDATE SET used_at = excluded.used_at,"
+    f" WHERE c.id = :id AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id = c.account_id AND {_GONE})"
+    " ON CONFLICT (credential_id) DO UPDATE SET used_at = excluded.used_at,"
     " address = excluded.address, agent = excluded.agent WHERE credential_uses.used_at < excluded.used_at"
 )
 _COUNT = (
@@ -101,7 +105,9 @@ class DatabaseLogins:
         async def write(transaction: Transaction) -> None:
             for credential, at, address, agent in uses:
                 await transaction.run(_USED, id=credential, at=at, address=address, agent=agent)
-            for at, account, name, address, outcome, reason, count in logins:
+            for at, account, name, came_from, outcome, reason, count in logins:
+                gone = account is not None and await transaction.one(_DELETED, id=account)
+                address = "" if gone else came_from
                 place: dict[str, object] = {
                     "at": at,
                     "minute": at // _MINUTE,

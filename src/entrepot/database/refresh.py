@@ -3,12 +3,12 @@
 from entrepot.access.caller import Caller
 from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Transaction
+from entrepot.database.standing import refuse_ended
 
 _FIND = (
     "SELECT lookup FROM credentials WHERE account_id = :account AND kind = 'refresh' AND client = :client"
     " AND COALESCE(parent_id, 0) = :parent AND revoked_at IS NULL ORDER BY id LIMIT 1"
 )
-_LOCK = "UPDATE accounts SET plan = plan WHERE id = :account"
 _ADD = (
     "INSERT INTO credentials (account_id, kind, parent_id, label, client, lookup, hash, scopes, created_at, created_by)"
     " VALUES (:account, 'refresh', NULLIF(CAST(:parent AS bigint), 0), :client, :client, :lookup, :hash, :scopes,"
@@ -38,7 +38,7 @@ class DatabaseRefreshTokens:
             return str(rows[0][0])
 
         async def add(transaction: Transaction) -> str:
-            await transaction.run(_LOCK, account=account_id)
+            await refuse_ended(transaction, caller.actor, account_id)
             row = await transaction.one(_FIND, **where)
             if row is not None:
                 return str(row[0])

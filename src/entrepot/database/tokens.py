@@ -8,6 +8,7 @@ from entrepot.access.caller import Caller
 from entrepot.access.credentials import NewSecret
 from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Row, Transaction
+from entrepot.database.standing import refuse_ended
 from entrepot.hub.tokens import ROLES, Credential
 
 _SELECT = (
@@ -59,6 +60,7 @@ class DatabaseTokens:
         """See the port."""
 
         async def add(transaction: Transaction) -> Row:
+            await refuse_ended(transaction, caller.actor, account_id)
             row = await transaction.one(
                 _ADD,
                 account=account_id,

@@ -78,7 +78,10 @@ class AccountRows(Protocol):
         ...
 
     async def set_password(self, account_id: int, password_hash: str, caller: Caller, *, reset: bool) -> None:
-        """A new password; what the old one obtained ends. `reset`: by an administrator, and every credential ends."""
+        """A new password; what the old one obtained ends. `reset`: by an administrator, and every credential ends.
+
+        LoginRefused when the password that the caller came with is not the present one any more.
+        """
         ...
 
     async def set_administrator(self, account_id: int, flag: bool, caller: Caller) -> None:
@@ -160,14 +163,17 @@ class Accounts:
         """Change one's own password, which takes the present one."""
         self._passwords_are_here()
         own = await self._person(actor)
-        await self._login.basic(own.name, current, address, agent)
-        await self._rows.set_password(own.id, await self._hash(new), caller_of(actor, address), reset=False)
+        proved = await self._login.basic(own.name, current, address, agent)
+        if not proved.by_password:
+            raise Forbidden(_BY_PASSWORD)
+        await self._rows.set_password(own.id, await self._hash(new), caller_of(proved, address), reset=False)
 
     async def delete(self, actor: Actor, password: str, address: str, agent: str) -> None:
         """End one's own account, which takes the password."""
         self._passwords_are_here()
         own = await self._person(actor)
-        await self._login.basic(own.name, password, address, agent)
+        if not (await self._login.basic(own.name, password, address, agent)).by_password:
+            raise Forbidden(_BY_PASSWORD)
         await self._rows.remove(own.id, self._name_key(own.name), caller_of(actor, address))
 
     async def list(self, actor: Actor, after: str, limit: int) -> Sequence[Account]:

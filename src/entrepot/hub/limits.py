@@ -30,10 +30,14 @@ class LimitView:
 
 @dataclass(frozen=True, slots=True)
 class StorageView:
-    """What a namespace stores in bytes; `limit` is None when its plan has none."""
+    """What a namespace stores in bytes; `limit` is None when its plan has none.
+
+    `undoable` is what only deleted images hold, while their deletion can be undone.
+    """
 
     used: int
     images: int
+    undoable: int
     loose: int
     uploads: int
     limit: int | None

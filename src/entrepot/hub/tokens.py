@@ -75,7 +75,10 @@ class CredentialRows(Protocol):
         lifetime: int | None,
         caller: Caller,
     ) -> Credential:
-        """A new one that lives `lifetime` microseconds, or until it is revoked."""
+        """A new one that lives `lifetime` microseconds, or until it is revoked.
+
+        LoginRefused when what its owner came with has ended meanwhile.
+        """
         ...
 
     async def revoke(self, account_id: int, kinds: Sequence[str], credential_id: int, caller: Caller) -> bool:

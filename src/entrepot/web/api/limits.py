@@ -40,10 +40,11 @@ class LimitOut(BaseModel):
 
 
 class StorageOut(BaseModel):
-    """What a namespace stores, in bytes."""
+    """What a namespace stores, in bytes; `undoable` is what only deleted images hold, until that is final."""
 
     used: int
     images: int
+    undoable: int
     loose: int
     uploads: int
     limit: int | None
