@@ -5,6 +5,7 @@ import os
 import secrets
 import sys
 
+from entrepot.access.htpasswd import Htpasswd
 from entrepot.access.passwords import Passwords
 from entrepot.config import Settings
 from entrepot.database.adoption import adopt
@@ -39,8 +40,10 @@ async def _first_start(settings: Settings) -> None:
     engine = database(settings)
     try:
         await make_library(engine)
+        people: frozenset[str] = frozenset()
         if settings.auth.htpasswd is not None:
             await make_administrator(engine, None)
+            people = Htpasswd(settings.auth.htpasswd).names
         elif not await has_administrator(engine):
             given = os.environ.get("ENTREPOT_ADMIN_PASSWORD")
             password = given or secrets.token_urlsafe(18)
@@ -51,6 +54,6 @@ async def _first_start(settings: Settings) -> None:
                     " (shown only this once)",
                     file=sys.stderr,
                 )
-        await adopt(engine)
+        await adopt(engine, people)
     finally:
         await engine.close()

@@ -74,6 +74,7 @@ async def _work(settings: Settings, metrics: Metrics, ledger: Ledger, listeners:
             hosts=settings.http.hosts,
             public_url=settings.http.public_url or None,
             trusted_proxies=[str(proxy) for proxy in settings.http.trusted_proxies],
+            forwarded_header=settings.http.forwarded_header,
         )
         plane = make_data_plane(settings, engine, store)
         mirror_port = listeners[1].getsockname()[1] if len(listeners) > 1 else None

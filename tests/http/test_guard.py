@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from entrepot.web.guard import Guard
 from tests.support.serving import OCI_INDEX, Registry, Server, a_manifest, digest_of, serving
 from tests.support.wire import Headers, head, whole
 
@@ -18,6 +19,17 @@ def behind_a_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         http__hosts='["registry.local"]',
         http__public_url="https://hub.example.com",
         http__trusted_proxies='["127.0.0.0/8", "10.0.0.0/8", "fd00::/8"]',
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def behind_a_standard_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose trusted proxies write the header of RFC 7239."""
+    with serving(
+        tmp_path_factory.mktemp("behind-a-standard-proxy"),
+        http__trusted_proxies='["127.0.0.0/8", "10.0.0.0/8"]',
+        http__forwarded_header="forwarded",
     ) as running:
         yield running
 
@@ -142,6 +154,70 @@ def test_the_log_has_the_address_that_trusted_proxies_tell(
 ) -> None:
     answer = behind_a_proxy.get(f"/v2/{name}/tags/list", {"X-Forwarded-For": forwarded})
     assert behind_a_proxy.logged(answer["x-request-id"])["from"] == logged
+
+
+def test_a_proxy_that_adds_a_line_of_its_own_is_believed_and_not_the_line_that_a_client_sent(
+    behind_a_proxy: Server, name: str
+) -> None:
+    lines = [("X-Forwarded-For", "198.51.100.1"), ("X-Forwarded-For", "203.0.113.9")]
+    answer = behind_a_proxy.get(f"/v2/{name}/tags/list", lines)
+    assert behind_a_proxy.logged(answer["x-request-id"])["from"] == "203.0.113.9"
+
+
+def test_a_header_that_the_proxies_do_not_write_is_not_believed(
+    behind_a_proxy: Server, behind_a_standard_proxy: Server, name: str
+) -> None:
+    for server, header in ((behind_a_proxy, "Forwarded"), (behind_a_standard_proxy, "X-Forwarded-For")):
+        value = "for=203.0.113.9" if header == "Forwarded" else "203.0.113.9"
+        answer = server.get(f"/v2/{name}/tags/list", {header: value})
+        assert server.logged(answer["x-request-id"])["from"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "logged"),
+    [
+        (["for=203.0.113.9"], "203.0.113.9"),
+        (["For=203.0.113.9:4711;proto=https;by=10.0.0.1"], "203.0.113.9"),
+        (['proto=https;for="[2001:db8::1]:4711"'], "2001:db8::1"),
+        (["for=198.51.100.1, for=203.0.113.9"], "203.0.113.9"),
+        (["for=198.51.100.1, for=203.0.113.9, for=10.1.2.3"], "203.0.113.9"),
+        (["for=198.51.100.1", "for=203.0.113.9"], "203.0.113.9"),
+        (['for="198.51.100.1', 'for="[2001:db8::1]"'], "2001:db8::1"),
+        (['by="x;for=198.51.100.1";for=203.0.113.9'], "203.0.113.9"),
+        (['for="198.51.100.1, for=', 'for=203.0.113.9;by="a,b"'], "203.0.113.9"),
+        (["for=unknown"], "127.0.0.1"),
+        (["for=_hidden, for=10.1.2.3"], "10.1.2.3"),
+        (["proto=https"], "127.0.0.1"),
+        ([""], "127.0.0.1"),
+        ([",,,"], "127.0.0.1"),
+        (["for=203.0.113.9" + ", for=10.0.0.1" * 3000], "10.0.0.1"),
+    ],
+)
+def test_the_standard_header_is_read_where_the_proxies_write_it(
+    behind_a_standard_proxy: Server, name: str, forwarded: list[str], logged: str
+) -> None:
+    answer = behind_a_standard_proxy.get(f"/v2/{name}/tags/list", [("Forwarded", each) for each in forwarded])
+    assert behind_a_standard_proxy.logged(answer["x-request-id"])["from"] == logged
+
+
+@pytest.mark.parametrize(
+    ("header", "headers", "scheme"),
+    [
+        ("x-forwarded-for", [(b"x-forwarded-proto", b"https")], "https"),
+        ("x-forwarded-for", [(b"x-forwarded-proto", b"javascript")], None),
+        ("x-forwarded-for", [(b"x-forwarded-proto", b"http"), (b"x-forwarded-proto", b"https")], None),
+        ("x-forwarded-for", [(b"forwarded", b"proto=https")], None),
+        ("forwarded", [(b"forwarded", b'for=203.0.113.9;proto="HTTPS"')], "https"),
+        ("forwarded", [(b"forwarded", b"proto=http"), (b"forwarded", b"proto=https")], "https"),
+        ("forwarded", [(b"x-forwarded-proto", b"https")], None),
+    ],
+)
+def test_a_trusted_proxy_says_by_which_scheme_it_was_asked(
+    header: str, headers: list[tuple[bytes, bytes]], scheme: str | None
+) -> None:
+    guard = Guard(loopback=False, hosts=[], public_url=None, trusted_proxies=["127.0.0.1"], forwarded_header=header)
+    assert guard.scheme("127.0.0.1", headers) == scheme
+    assert guard.scheme("192.0.2.1", headers) is None
 
 
 def test_nobody_is_believed_who_is_not_trusted(server: Server, name: str) -> None:

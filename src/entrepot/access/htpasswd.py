@@ -53,6 +53,11 @@ class Htpasswd:
         """Why the file as it is now cannot be used and an older content stands; None when all is well."""
         return self._error
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name that the file had when it was last looked at."""
+        return frozenset(self._content.hashes)
+
     def find(self, name: str) -> str | None:
         """The bcrypt hash of a name, in lower case; None when the file does not have it."""
         self._look()

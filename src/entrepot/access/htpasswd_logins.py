@@ -15,8 +15,11 @@ from entrepot.access.login_rows import LoginRows, StoredCredential, StoredIdenti
 class FileAccounts(Protocol):
     """The rows of accounts whose passwords are elsewhere."""
 
-    async def account_of(self, name: str) -> tuple[int, bool, bool]:
-        """Id, whether it administers, and whether it is disabled; the account is made when there is none."""
+    async def account_of(self, name: str) -> tuple[int, bool, bool] | None:
+        """Id, whether it administers, and whether it is disabled; the account is made when there is none.
+
+        None when an organization has this name.
+        """
         ...
 
     async def name_of(self, account_id: int) -> str | None:
@@ -36,6 +39,7 @@ class HtpasswdLogins:
         self._accounts = accounts
         self._credentials = credentials
         self._told = ""
+        self._said: set[str] = set()
 
     async def identity(self, name: str) -> StoredIdentity | None:
         """See the port. A negative number that changes with the hash stands for the time of the change."""
@@ -43,7 +47,11 @@ class HtpasswdLogins:
         self._tell()
         if stored is None:
             return None
-        account, administrator, disabled = await self._accounts.account_of(name)
+        found = await self._accounts.account_of(name)
+        if found is None:
+            self._tell_once(f"{name!r} of the htpasswd file cannot log in: an organization has this name")
+            return None
+        account, administrator, disabled = found
         changed = -1 - int.from_bytes(sha256(stored.encode()).digest()[:7])
         return StoredIdentity(account, account, name, "person", administrator, disabled, stored, changed)
 
@@ -74,3 +82,8 @@ class HtpasswdLogins:
         if error and error != self._told:
             self._warn(f"the htpasswd file cannot be used, what it was before stands: {error}")
         self._told = error
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._warn(text)

@@ -59,8 +59,10 @@ class Login:
             actor = await self._by_secret(secret, name, _AS_PASSWORD)
             if actor is not None:
                 return self._welcome(actor, address, agent)
-            await self._check(None, name, address, known=False)
-            await self._refuse(None, name, address, known=False, reason="no such token")
+            identity = await self._rows.identity(name)  # so that who answers for the account sees that it was tried
+            account = None if identity is None else identity.account_id
+            await self._check(account, name, address, known=False)
+            await self._refuse(account, name, address, known=False, reason="no such token")
         return await self._by_password(name, secret, address)
 
     async def by_secret(self, secret: str, address: str, agent: str, kinds: frozenset[str]) -> Actor:

@@ -85,7 +85,13 @@ class Http:
         kinds.ORIGIN, "", "How clients reach this registry, where that differs from what their requests say."
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _many(
-        kinds.NETWORK, "Proxies whose `X-Forwarded-For` header is believed."
+        kinds.NETWORK, "Proxies that are believed when they say who asked them: see `http.forwarded_header`."
+    )
+    forwarded_header: str = _one(
+        kinds.choice("x-forwarded-for", "forwarded"),
+        "x-forwarded-for",
+        "The header in which trusted proxies say it: `X-Forwarded-For`, or the standard `Forwarded` (RFC 7239). The"
+        " other one is not looked at, as a client may have sent it.",
     )
     hosts: tuple[str, ...] = _many(
         kinds.HOST,

@@ -117,4 +117,4 @@ class RedisCounter:
         return Spent(bool(allowed), remaining, 0 if allowed else max(1, math.ceil(wait)))
 
     def _share(self, limit: PullLimit) -> PullLimit:
-        return PullLimit(max(1, limit.limit // self._nodes), limit.window)
+        return PullLimit(min(limit.limit, max(1, limit.limit // self._nodes)), limit.window)

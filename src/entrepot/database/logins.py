@@ -80,7 +80,7 @@ class DatabaseLogins:
         """See the port."""
         return None
 
-    async def account_of(self, name: str) -> tuple[int, bool, bool]:
+    async def account_of(self, name: str) -> tuple[int, bool, bool] | None:
         """See the port FileAccounts."""
 
         async def find(transaction: Transaction) -> Row | None:
@@ -89,8 +89,7 @@ class DatabaseLogins:
 
         rows = await self._engine.read(_ACCOUNT, name=name)
         row = rows[0] if rows else await self._engine.write(find, durable=True)
-        assert row is not None
-        return row[0], bool(row[1]), row[2] is not None
+        return None if row is None else (row[0], bool(row[1]), row[2] is not None)
 
     async def name_of(self, account_id: int) -> str | None:
         """See the port FileAccounts."""

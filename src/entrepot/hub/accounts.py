@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from entrepot.access.actor import Actor
@@ -17,6 +17,7 @@ FULL_NAME_MAX = 200  # characters
 _EMAIL_MAX = 254  # characters (RFC 5321 §4.5.3.1.3)
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,253}")
 _BY_PASSWORD = "log in with a password: tokens and robots cannot touch accounts, passwords or e-mail"  # noqa: S105
+_OF_A_FILE = "accounts come from a file here (auth.htpasswd): take the line out of it, or disable the account"
 _ELSEWHERE = "passwords are kept elsewhere here (auth.htpasswd): change them there"
 
 
@@ -145,11 +146,11 @@ class Accounts:
         return found
 
     async def own(self, actor: Actor) -> Account:
-        """The actor's own account."""
+        """The actor's own account; without its e-mail address when a token asks."""
         found = None if actor.account_id is None else await self._rows.account_by_id(actor.account_id)
         if found is None:
             raise NotThere("nobody is logged in, or it is a robot")
-        return found
+        return found if actor.by_password else replace(found, email=None)
 
     async def change(self, actor: Actor, changes: Changes, address: str) -> Account:
         """Change one's own profile."""
@@ -198,7 +199,9 @@ class Accounts:
         await self._rows.set_disabled(found.id, flag, caller_of(actor, address))
 
     async def remove(self, actor: Actor, name: str, address: str) -> None:
-        """End somebody's account."""
+        """End somebody's account. One of a file would come back by its next login."""
+        if not self._here:
+            raise Forbidden(_OF_A_FILE)
         found = await self._of(actor, name)
         await self._rows.remove(found.id, self._name_key(found.name), caller_of(actor, address))
 

@@ -64,14 +64,19 @@ class LimitViews:
         self._rights = rights
 
     async def pulls(self, actor: Actor, address: str) -> LimitView:
-        """The caller's own: of the account that pays, or of the address. An unlimited one is only said to be so."""
+        """The caller's own: of the account that pays, or of the address. An unlimited one is only said to be so.
+
+        A token that is bound to some repositories is not told who else has used it.
+        """
         limit, window = await self._limits.of(actor), self._limits.window
         source = subject_address(address) if actor.payer_id is None else str(actor.payer_id)
         if limit is None:
             return LimitView(source, None, window, None, 0, [])
         kind = "address" if actor.payer_id is None else "account"
         spent = await self._counter.look(f"{kind}:{source}", limit)
-        if actor.payer_id is None:
+        if not actor.scopes.everywhere:
+            used_by: Sequence[Puller] = []
+        elif actor.payer_id is None:
             used_by = await self._usage.top_of_address(source, window, _NAMED)
         else:
             used_by = await self._usage.top_of_account(actor.payer_id, window, _NAMED)

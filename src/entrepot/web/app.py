@@ -130,7 +130,7 @@ class App:
 
     async def _answer(self, scope: Scope, receive: "_Counted", identity: str) -> tuple[str, Answer | None, str]:
         peer = scope["client"][0] if scope.get("client") else ""
-        address = self._guard.address(peer, _header(scope, b"x-forwarded-for"))
+        address = self._guard.address(peer, scope["headers"])
         try:
             refusal = self._refusal(scope)
             if refusal is not None:
@@ -166,7 +166,7 @@ class App:
     ) -> None:
         """Let the API answer; what every request gets, it gets as well."""
         peer = scope["client"][0] if scope.get("client") else ""
-        address = self._guard.address(peer, _header(scope, b"x-forwarded-for"))
+        address = self._guard.address(peer, scope["headers"])
         scope["entrepot.address"] = address
         sending = _Sent(send, identity)
         try:

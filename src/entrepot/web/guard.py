@@ -5,9 +5,11 @@ page an answer under its own name; so on loopback the Host must be one we know, 
 foreign Origin.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
+
+from entrepot.web.forwarding import Hop, hops
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost", "localhost.localdomain"})
@@ -17,15 +19,26 @@ class Guard:
     """The rules of one listening address."""
 
     def __init__(
-        self, *, loopback: bool, hosts: Sequence[str], public_url: str | None, trusted_proxies: Sequence[str]
+        self,
+        *,
+        loopback: bool,
+        hosts: Sequence[str],
+        public_url: str | None,
+        trusted_proxies: Sequence[str],
+        forwarded_header: str = "x-forwarded-for",
     ) -> None:
-        """`loopback`: we listen on loopback only. `hosts`: other names that may stand in Host."""
+        """`loopback`: we listen on loopback only. `hosts`: other names that may stand in Host.
+
+        `forwarded_header`: the one that the proxies write, `x-forwarded-for` or `forwarded`. The other may come from
+        anybody, through a proxy that does not know it.
+        """
         self._loopback = loopback
         self._hosts = {host.lower() for host in hosts}
         if public_url:
             self._hosts.add((urlsplit(public_url).hostname or "").lower())
         self._public = _origin(public_url) if public_url else None
         self._proxies = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
+        self._header = forwarded_header.encode()
         self._known: set[str] = set()
 
     def host_refusal(self, host: str | None) -> str | None:
@@ -48,17 +61,30 @@ class Guard:
             return None
         return "a page of another origin may not change anything here"
 
-    def address(self, peer: str, forwarded: str | None) -> str:
-        """The client's address: the peer's, or what trusted proxies say in X-Forwarded-For, read from the right."""
-        if forwarded is None or not self.trusts(peer):
-            return peer
-        for hop in reversed([part.strip() for part in forwarded.split(",")]):
-            if "%" in hop or not _is_address(hop):  # a zone may hold any character
+    def address(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """The client's address: the peer's, or what trusted proxies say, read from the right."""
+        for client, _ in self._hops(peer, headers):
+            if "%" in client or not _is_address(client):  # a zone may hold any character
                 return peer
-            if not self.trusts(hop):
-                return hop
-            peer = hop
+            peer = client
+            if not self.trusts(client):
+                break
         return peer
+
+    def scheme(self, peer: str, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+        """By what the client has come to the proxy next to us, http or https; None when no trusted one says it."""
+        if self._header == b"forwarded":
+            said = next((hop.scheme for hop in self._hops(peer, headers)), "")
+        else:
+            values = [value for name, value in headers if name == b"x-forwarded-proto"]
+            said = values[0].decode("latin-1") if len(values) == 1 and self.trusts(peer) else ""
+        return said if said in ("http", "https") else None
+
+    def _hops(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[Hop]:
+        if not self._proxies or not self.trusts(peer):
+            return iter(())
+        values = [value for name, value in headers if name == self._header]
+        return hops(values, standard=self._header == b"forwarded") if values else iter(())
 
     def trusts(self, address: str) -> bool:
         """Whether this is one of the trusted proxies."""

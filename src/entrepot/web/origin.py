@@ -10,7 +10,7 @@ class Origin:
     """Scheme, host and path prefix as they are from outside."""
 
     def __init__(self, public_url: str | None, guard: Guard) -> None:
-        """`guard` knows whose X-Forwarded-Proto is believed."""
+        """`guard` knows what is believed of proxies."""
         self._base = public_url.rstrip("/") if public_url else None
         self._host = urlsplit(public_url).netloc if public_url else ""
         self._guard = guard
@@ -20,8 +20,5 @@ class Origin:
         if self._base is not None:
             return self._base, self._host
         host = request.header(b"host") or "localhost"
-        scheme = request.scheme
-        forwarded = request.header(b"x-forwarded-proto")
-        if forwarded in ("http", "https") and self._guard.trusts(request.client):
-            scheme = forwarded
+        scheme = self._guard.scheme(request.client, request.headers) or request.scheme
         return f"{scheme}://{host}", host
