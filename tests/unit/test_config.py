@@ -119,6 +119,7 @@ open_to_network: yes
 http:
   listen: 0.0.0.0:443
   public_url: https://registry.example/
+  forwarded_header: forwarded
   trusted_proxies: [10.0.0.0/8, "::1"]
   hosts:
     - Registry.Internal
@@ -157,6 +158,7 @@ def test_every_key_can_be_written_in_the_file(write_file: WriteFile) -> None:
     assert all(origin.startswith(f"file {file}, line ") for origin in loaded.origins.values())
     assert settings.http.public_url == "https://registry.example"
     assert settings.http.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+    assert settings.http.forwarded_header == "forwarded"
     assert settings.http.hosts == ("registry.internal",)
     assert settings.http.tls.certificate == Path("tls.crt")
     assert not settings.storage.delete.enabled
