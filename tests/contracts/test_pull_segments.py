@@ -12,7 +12,7 @@ import pytest
 from entrepot.registry.errors import StorageError
 from entrepot.registry.events import PullEvent
 from entrepot.storage.pull_events import PullLog, SegmentFiles, encode
-from tests.support.pulls import a_pull
+from tests.support.pulls import a_pull, apart
 
 
 def everything(segments: SegmentFiles) -> tuple[list[PullEvent], int]:
@@ -23,7 +23,7 @@ def everything(segments: SegmentFiles) -> tuple[list[PullEvent], int]:
         position, last = 0, False
         while not last:
             part = segments.read(segment, position)
-            events += part.events
+            events += apart(part.events)
             torn += part.torn
             position, last = part.position, part.last
     return sorted(events, key=lambda event: event.at), torn

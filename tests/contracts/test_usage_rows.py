@@ -10,7 +10,7 @@ from entrepot.hub.errors import Invalid
 from entrepot.hub.tally import HOUR, tally
 from entrepot.hub.usage import GROUPS, Usage, UsageQuery, UsageRow
 from entrepot.registry.events import PullEvent
-from tests.support.pulls import a_pull
+from tests.support.pulls import a_pull, alike
 from tests.support.rows import Database, Rows
 
 NOW = time.time_ns() // 1000
@@ -22,7 +22,7 @@ AGES = 365 * DAY
 async def fill(rows: Rows, *events: PullEvent) -> DatabaseUsage:
     """A database in which these events are counted."""
     usage = DatabaseUsage(rows.engine)
-    assert await usage.count(f"segment-{time.monotonic_ns()}", 0, 1, tally(events))
+    assert await usage.count(f"segment-{time.monotonic_ns()}", 0, 1, tally(alike(*events)))
     return usage
 
 
@@ -276,7 +276,7 @@ async def test_when_a_manifest_was_pulled_last_is_remembered_while_it_is_there(r
 
 
 async def test_a_part_of_a_segment_is_counted_once(rows: Rows) -> None:
-    usage, counted = DatabaseUsage(rows.engine), tally([a_pull()])
+    usage, counted = DatabaseUsage(rows.engine), tally(alike(a_pull()))
     assert await usage.position("s") == 0
     assert not await usage.count("s", 10, 20, counted)
     assert await usage.count("s", 0, 10, counted)
@@ -293,7 +293,7 @@ async def test_nodes_that_count_the_same_rows_at_once_lose_nothing(database: Dat
 
     async def count(usage: DatabaseUsage, name: str) -> None:
         for number in range(5):
-            assert await usage.count(f"{name}-{number}", 0, 1, tally(events[::-1] if number % 2 else events))
+            assert await usage.count(f"{name}-{number}", 0, 1, tally(alike(*(events[::-1] if number % 2 else events))))
 
     await asyncio.gather(*(count(usage, str(number)) for number, usage in enumerate(nodes)))
     assert {row.requests for row in await rows_of(nodes[0], around("repository"))} == {15}
@@ -302,6 +302,6 @@ async def test_nodes_that_count_the_same_rows_at_once_lose_nothing(database: Dat
 async def test_two_that_count_the_same_part_at_once_count_it_once(database: Database) -> None:
     nodes = [DatabaseUsage(database.engine()) for _ in range(4)]
     for number in range(5):
-        done = await asyncio.gather(*(usage.count(str(number), 0, 1, tally([a_pull()])) for usage in nodes))
+        done = await asyncio.gather(*(usage.count(str(number), 0, 1, tally(alike(a_pull()))) for usage in nodes))
         assert sorted(done) == [False, False, False, True]
     assert sum(row.requests for row in await rows_of(nodes[0], around("day"))) == 5

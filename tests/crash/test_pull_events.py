@@ -8,6 +8,7 @@ from pathlib import Path
 
 from entrepot.registry.events import PullEvent
 from entrepot.storage.pull_events import SegmentFiles
+from tests.support.pulls import apart
 
 _APPEND = """
 import asyncio, os, sys
@@ -36,7 +37,7 @@ def _read(segments: SegmentFiles) -> tuple[list[PullEvent], int]:
         position, last = 0, False
         while not last:
             part = segments.read(segment, position)
-            events += part.events
+            events += apart(part.events)
             torn += part.torn
             position, last = part.position, part.last
     return events, torn

@@ -1,8 +1,9 @@
 """Pull events to append."""
 
 import time
+from collections.abc import Iterable
 
-from entrepot.registry.events import PullEvent
+from entrepot.registry.events import Alike, PullEvent
 
 _EVENT = PullEvent(
     repository_id=1,
@@ -21,3 +22,16 @@ _EVENT = PullEvent(
 def a_pull(**values: object) -> PullEvent:
     """A pull of now, by an account, with these values in place of some."""
     return _EVENT._replace(**({"at": time.time_ns() // 1000} | values))  # type: ignore[arg-type]
+
+
+def alike(*events: PullEvent) -> list[Alike]:
+    """Events as a part has them."""
+    found: dict[tuple[object, ...], Alike] = {}
+    for event in events:
+        found.setdefault(event[:-1], Alike(event, [])).times.append(event.at)
+    return list(found.values())
+
+
+def apart(events: Iterable[Alike]) -> list[PullEvent]:
+    """Each event of a part."""
+    return [event._replace(at=at) for event, times in events for at in times]

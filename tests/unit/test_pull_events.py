@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from entrepot.hub.tally import HOUR, Counted, agent_family, tally
 from entrepot.registry.events import PullEvent
 from entrepot.storage.pull_events import AGENT_MAX, decode, encode
-from tests.support.pulls import a_pull
+from tests.support.pulls import a_pull, alike
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # with control characters and lone surrogates
 HOSTILE = [
@@ -78,7 +78,7 @@ def test_events_of_an_hour_are_counted_together() -> None:
         a_pull(at=6 * HOUR - 1, bytes=10, agent="docker/27.3"),
         a_pull(at=6 * HOUR, bytes=10, agent="docker/27.3"),
     ]
-    counted = tally(events)
+    counted = tally(alike(*events))
     assert sorted((key.hour, value) for key, value in counted.hours.items()) == [
         (5 * HOUR, Counted(3, 30, 5 * HOUR + 2, 6 * HOUR - 1)),
         (6 * HOUR, Counted(1, 10, 6 * HOUR, 6 * HOUR)),
@@ -87,7 +87,7 @@ def test_events_of_an_hour_are_counted_together() -> None:
 
 
 def test_indexes_are_requests_and_no_pulls() -> None:
-    counted = tally([a_pull(kind="index", at=9), a_pull(kind="image", at=5)])
+    counted = tally(alike(a_pull(kind="index", at=9), a_pull(kind="image", at=5)))
     assert counted.repositories == {1: (1, 9)}
     assert sorted(key.kind for key in counted.hours) == ["image", "index"]
 

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from itertools import groupby
+from typing import NamedTuple, Protocol
 
 from entrepot.access.throttling import subject_address
-from entrepot.registry.events import LOOK, PullEvent
+from entrepot.registry.events import LOOK, Alike, PullEvent
 
 HOUR = 3_600_000_000  # microseconds
 _FAMILY = re.compile(r"[a-z][a-z0-9._-]{0,39}(?![^/ (])")
@@ -77,22 +78,16 @@ class TallyRows(Protocol):
         ...
 
 
-def tally(events: Iterable[PullEvent]) -> Tally:
-    """Count events together; most are alike but for their time, and are told apart as little as can be."""
-    alike: dict[tuple[int, Any], list[int]] = {}
-    for event in events:
-        at = event.at
-        times = alike.get(key := (at // HOUR, event[:-1]))
-        if times is None:
-            alike[key] = [1, at, at]
-        else:
-            times[0] += 1
-            times[1] = min(times[1], at)
-            times[2] = max(times[2], at)
+def tally(events: Iterable[Alike]) -> Tally:
+    """Count events together; those that are alike are told apart only where their hours differ."""
     counted = Tally()
-    for (hour, fields), (requests, first, last) in alike.items():
-        event = PullEvent._make((*fields, hour * HOUR))
-        _add(counted, event, Counted(requests, requests * event.bytes, first, last))
+    for event, times in events:
+        hours = [times]
+        if min(times) // HOUR != max(times) // HOUR:
+            hours = [list(each) for _, each in groupby(sorted(times), lambda at: at // HOUR)]
+        for each in hours:
+            at = each[0] // HOUR * HOUR
+            _add(counted, event._replace(at=at), Counted(len(each), len(each) * event.bytes, min(each), max(each)))
     return counted
 
 

@@ -57,7 +57,7 @@ class PullCounting:
             if part.position > position:
                 if not await self._rows.count(segment, position, part.position, tally(part.events)):
                     raise StorageError(f"somebody else is counting the pull events of {segment}")
-                total += len(part.events)
+                total += sum(len(each.times) for each in part.events)
                 torn += part.torn
             if part.last:
                 break

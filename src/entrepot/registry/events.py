@@ -52,10 +52,17 @@ class PullEvents(Protocol):
         ...
 
 
+class Alike(NamedTuple):
+    """Events that differ in their time only: one of them, and the times of all, in microseconds since 1970."""
+
+    event: PullEvent
+    times: list[int]
+
+
 class Part(NamedTuple):
     """Some events of a segment, and where the next ones begin. `torn` records among them could not be read."""
 
-    events: list[PullEvent]
+    events: list[Alike]
     torn: int
     position: int
     last: bool

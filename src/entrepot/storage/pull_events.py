@@ -24,7 +24,7 @@ from typing import Any
 import structlog
 
 from entrepot.registry.errors import StorageError
-from entrepot.registry.events import Part, PullEvent, Segments
+from entrepot.registry.events import Alike, Part, PullEvent, Segments
 from entrepot.storage import layout
 from entrepot.storage.directories import make_directory, sync_directory
 
@@ -209,22 +209,18 @@ def decode(record: bytes) -> PullEvent | None:
     return event._replace(account_id=event.account_id or None, credential_id=event.credential_id or None)
 
 
-def _decoded(records: Sequence[bytes]) -> list[PullEvent]:
+def _decoded(records: Sequence[bytes]) -> list[Alike]:
     """The events of the records that are not torn. Most records differ from one before in their time only."""
-    known: dict[bytes, PullEvent] = {}
-    events = []
+    known: dict[bytes, Alike] = {}
     for record in records:
         head, _, end = record.rpartition(b",")
         at = end[:-1]
         alike = known.get(head)
         if alike is not None and end[-1:] == b"]" and at.isdigit() and len(at) < _SURELY_SMALL:
-            events.append(PullEvent._make((*alike[:-1], int(at))))
-            continue
-        event = decode(record)
-        if event is not None:
-            known[head] = event
-            events.append(event)
-    return events
+            alike.times.append(int(at))
+        elif (event := decode(record)) is not None:
+            known.setdefault(head, Alike(event, [])).times.append(event.at)
+    return list(known.values())
 
 
 def _printable(text: str) -> str:
@@ -288,7 +284,8 @@ class SegmentFiles:
         # A power cut can leave zeros where bytes should be, right behind a record too.
         records = [record for line in content.split(b"\n") if (record := line.rstrip(b"\0"))]
         events = _decoded(records)
-        return Part(events, len(records) - len(events), position + len(content), last)
+        read = sum(len(each.times) for each in events)
+        return Part(events, len(records) - read, position + len(content), last)
 
     def remove(self, segments: Sequence[str]) -> None:
         """See the port."""

@@ -5,7 +5,7 @@ from entrepot.database.usage import DatabaseUsage
 from entrepot.hub.tally import HOUR, tally
 from entrepot.hub.usage import Usage, UsageQuery, UsageRow
 from tests.support.old_database import OldDatabase
-from tests.support.pulls import a_pull
+from tests.support.pulls import a_pull, alike
 
 AT = 500_000 * HOUR
 PULL = a_pull(repository_id=9, account_id=7, at=AT)
@@ -37,7 +37,7 @@ async def it_goes_on(engine: Engine) -> None:
     """One more pull, from the next part of a segment that is half counted."""
     usage = DatabaseUsage(engine)
     assert await usage.position("segment") == 777
-    assert await usage.count("segment", 777, 800, tally([PULL]))
+    assert await usage.count("segment", 777, 800, tally(alike(PULL)))
     report = await Usage(usage).report(UsageQuery(AT, AT + 1, ("repository", "account")), None, 10)
     assert report.rows == [
         UsageRow(*(None, 9, "olga/app", None, None, 7, "olga", None, None), 41, 41, 4000 + PULL.bytes, AT, AT + 5)
