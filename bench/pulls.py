@@ -52,6 +52,11 @@ def manifest_by_tag(server: Server, load: Load) -> Measurement:
     return _wrk(server, f"/v2/{REPOSITORY}/manifests/{TAG}", load.scale.seconds, server.authorization())
 
 
+def small(server: Server, path: str, seconds: float) -> Measurement:
+    """GETs of one small thing, for about so many seconds."""
+    return _wrk(server, path, seconds, server.authorization())
+
+
 def tokens(server: Server, load: Load) -> Measurement:
     """`GET /token` with a personal access token as the password."""
     assert isinstance(server, EntrepotHub)

@@ -19,7 +19,7 @@ from entrepot.hub.purging import CUT_SECONDS
 from entrepot.hub.retention import Retention
 from entrepot.hub.search import Search
 from entrepot.hub_api import make_api
-from entrepot.jobs.retention import Retaining
+from entrepot.jobs.retention import EXPIRY_SECONDS, RETENTION_SECONDS, Retaining
 from entrepot.jobs.runner import Job
 from entrepot.jobs.usage import PullCounting
 from entrepot.preparation import root_secret
@@ -37,8 +37,6 @@ from entrepot.web.v2.pulls import PullDesk
 
 _COUNT_SECONDS = 30
 _TELL_SECONDS = 5
-_RETENTION_SECONDS = 300
-_EXPIRY_SECONDS = 10
 _PRUNE_SECONDS = 300
 
 
@@ -88,8 +86,8 @@ def _retention(house: Gatehouse, counting: PullCounting) -> list[Job]:
     rows = DatabaseRetention(house.engine)
     retaining = Retaining(Retention(rows, DatabaseDeletions(house.engine), house.rights), rows, counting.roll_up)
     return [
-        Job("retention", _RETENTION_SECONDS, retaining.run),
-        Job("expire tags", _EXPIRY_SECONDS, retaining.expire),
+        Job("retention", RETENTION_SECONDS, retaining.run),
+        Job("expire tags", EXPIRY_SECONDS, retaining.expire),
     ]
 
 

@@ -11,6 +11,7 @@ from entrepot.config import Settings
 from entrepot.data_plane import DataPlane
 from entrepot.database.accounts import DatabaseAccounts
 from entrepot.database.audit import DatabaseAudit
+from entrepot.database.deleted_repositories import DatabaseDeletedRepositories
 from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.digests import DatabaseDigests
 from entrepot.database.exemptions import DatabaseExemptions
@@ -30,6 +31,7 @@ from entrepot.database.usage import DatabaseUsage
 from entrepot.gatehouse import Gatehouse
 from entrepot.hub.accounts import Accounts
 from entrepot.hub.audit import Audit
+from entrepot.hub.deleted_repositories import DeletedRepositories
 from entrepot.hub.digests import Digests
 from entrepot.hub.exemptions import Exemptions
 from entrepot.hub.grants import Grants
@@ -50,6 +52,7 @@ from entrepot.hub.usage import Usage
 from entrepot.proxying import Cache
 from entrepot.web.api.accounts import account_routes, administration_routes
 from entrepot.web.api.audit import audit_routes
+from entrepot.web.api.deleted_repositories import deleted_repository_routes
 from entrepot.web.api.digests import digest_routes
 from entrepot.web.api.exemptions import exemption_routes
 from entrepot.web.api.frame import Api
@@ -60,7 +63,7 @@ from entrepot.web.api.limits import limit_routes, usage_routes
 from entrepot.web.api.namespaces import namespace_routes
 from entrepot.web.api.organizations import organization_routes
 from entrepot.web.api.plans import plan_routes
-from entrepot.web.api.purging import purge_list_routes, purge_routes
+from entrepot.web.api.purging import installation_purge_routes, purge_list_routes, purge_routes
 from entrepot.web.api.repositories import repository_routes, search_routes
 from entrepot.web.api.retention import namespace_retention_routes, retention_routes
 from entrepot.web.api.robots import robot_routes
@@ -90,7 +93,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
             team_routes(Teams(DatabaseTeams(engine), rights)),
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
             grant_routes(Grants(DatabaseGrants(engine), rights)),
-            *_lifecycle(house, plane),
+            *_lifecycle(house, plane, settings.lifecycle.undo),
             exemption_routes(Exemptions(DatabaseExemptions(engine), rights)),
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),
@@ -105,11 +108,11 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
     )
 
 
-def _lifecycle(house: Gatehouse, plane: DataPlane) -> list[APIRouter]:
+def _lifecycle(house: Gatehouse, plane: DataPlane, undo: float) -> list[APIRouter]:
     """What was, what goes, and what must not go: all of it before the routes of repositories."""
     engine, rights = house.engine, house.rights
     rules = TagRules(DatabaseTagRules(engine), rights)
-    purging = Purging(DatabasePurges(engine), rights, plane.cleaning.remove)
+    purging = Purging(DatabasePurges(engine), rights, plane.cleaning.remove, counts_pulls=True)
     retention = Retention(DatabaseRetention(engine), DatabaseDeletions(engine), rights)
     return [
         digest_routes(Digests(DatabaseDigests(engine), rights)),
@@ -118,8 +121,10 @@ def _lifecycle(house: Gatehouse, plane: DataPlane) -> list[APIRouter]:
         namespace_tag_rule_routes(rules),
         purge_routes(purging),
         purge_list_routes(purging),
+        installation_purge_routes(purging),
         retention_routes(retention),
         namespace_retention_routes(retention),
+        deleted_repository_routes(DeletedRepositories(DatabaseDeletedRepositories(engine, undo), rights)),
         image_routes(Images(rights, plane.deletions, plane.history)),
     ]
 

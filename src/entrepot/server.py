@@ -7,13 +7,13 @@ import socket
 import sys
 from contextlib import AsyncExitStack
 
-from entrepot.access.request_limits import RequestLimits
 from entrepot.assembly import Entrance, assemble
 from entrepot.config import Settings
 from entrepot.data_plane import DataPlane, make_data_plane
 from entrepot.database.engine import Engine
 from entrepot.jobs.runner import Job, repeat
 from entrepot.logs import configure_logs
+from entrepot.open_api import without_accounts
 from entrepot.preparation import NotReady, is_loopback, prepare
 from entrepot.proxy.ledger import Ledger
 from entrepot.proxying import Cache, ledger_of, make_cache
@@ -24,7 +24,6 @@ from entrepot.web.guard import Guard
 from entrepot.web.listener import listen
 from entrepot.web.metrics import Metrics
 from entrepot.web.observer import Observer
-from entrepot.web.v2.visit import OpenGate
 
 
 def serve(settings: Settings) -> int:
@@ -104,7 +103,7 @@ async def _entrance(
 ) -> tuple[Entrance, list[Job]]:
     """Open to everybody, or with accounts; what only accounts need is loaded only for them."""
     if settings.open:
-        return Entrance(OpenGate(), RequestLimits(settings.limits.requests.address, None)), []
+        return without_accounts(settings, engine, plane)
     from entrepot.accounts import with_accounts
 
     return await with_accounts(settings, engine, guard, metrics, plane, caching, stack)

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from entrepot.access.grant import EVERYTHING
+from entrepot.database.history import DatabaseHistory
 from entrepot.database.postgres import PostgresEngine
-from entrepot.registry.errors import Moved, Unsupported
+from entrepot.registry.errors import ManifestUnknown, Moved, Unsupported
 from entrepot.registry.garbage import Ages, Collector, Phase
+from entrepot.registry.history import RETENTION, History
 from entrepot.registry.ports import NewManifest
 from tests.support.clock import Clock, postgres_clock, sqlite_clock
 from tests.support.rows import (
@@ -112,6 +114,25 @@ async def test_what_was_deleted_can_come_back_until_its_time_is_over(store: Stor
     assert not await holds(store.rows, HELLO)
     for table in ("manifests", "manifest_references", "deletions", "deleted_tags", "links"):
         assert await store.rows.engine.read(f"SELECT 1 FROM {table}") == [], table
+
+
+async def test_what_a_tag_named_is_told_with_when_and_why_it_went_after_it_is_forgotten(store: Store) -> None:
+    history = DatabaseHistory(store.rows.engine)
+    digest = await push(store.rows, a_manifest(), "v1")
+    at = (await store.rows.engine.read("SELECT now_us()"))[0][0]
+    policy = replace(SOMEBODY, reason=f"{RETENTION}, rule 2")
+    await store.rows.deletions.delete_manifest(HELLO, digest, policy)
+    past = await history.past(HELLO, "v1", at)
+    assert past is not None
+    assert past.manifest is not None
+    await store.days(15)
+    past = await history.past(HELLO, "v1", at)
+    assert past is not None
+    assert (past.digest, past.manifest) == (digest, None)
+    assert past.end is not None
+    assert (past.end.kind, past.end.reason, past.end.at >= at) == ("manifest.delete", "retention, rule 2", True)
+    with pytest.raises(ManifestUnknown, match=f"{digest} at that time: that was deleted by retention, rule 2 on 20"):
+        await History(history, store.rows.manifests).find(HELLO, "v1", at, EVERYTHING)
 
 
 async def test_undo_links_again_what_was_unlinked_meanwhile(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote
 
@@ -41,6 +42,40 @@ def test_every_move_of_a_tag_is_told_and_each_begins_where_the_last_ended(world:
     assert [each["account"] for each in moves] == [olga.name] * 4
     times = [each["at"] for each in moves]
     assert times == sorted(times, reverse=True)
+
+
+def test_from_where_a_tag_was_moved_is_told_to_those_who_may_delete(world: World) -> None:
+    olga, sam = world.person(), world.person()
+    name = world.repository(olga, f"{olga.name}/app", "public")
+    world.by_basic(olga).push_image(name, "v1")
+    assert [ip_address(each["address"]).version for each in history(world, olga, name, "v1")] == [4]
+    assert [each["address"] for each in history(world, sam, name, "v1")] == [None]
+
+
+def test_a_free_tag_is_offered_in_place_of_one_that_is_taken(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client = world.by_basic(olga)
+    old, new = (digest_of(client.push_image(name, "v1")) for _ in range(2))
+    taken = ask(world, olga, "PUT", f"/repositories/{name}/-/tags/v1", {"digest": old})
+    assert (taken.status, "v1-restored" in taken.json()["detail"]) == (409, True)
+    assert ask(world, olga, "PUT", f"/repositories/{name}/-/tags/v1-restored", {"digest": old}).status == 204
+    assert client.head(f"/v2/{name}/manifests/v1-restored")["docker-content-digest"] == old
+    assert client.head(f"/v2/{name}/manifests/v1")["docker-content-digest"] == new
+    again = ask(world, olga, "PUT", f"/repositories/{name}/-/tags/v1", {"digest": old})
+    assert "v1-restored-2" in again.json()["detail"]
+
+
+def test_a_push_of_the_same_digest_again_moves_nothing_and_is_a_later_push(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client = world.by_basic(olga)
+    manifest = client.push_image(name, "v1")
+    statement = "SELECT pushed_at FROM manifests WHERE digest = :digest"
+    before = world.execute(statement, digest=digest_of(manifest))[0][0]
+    assert client.put_manifest(name, "v1", manifest).status == 201
+    assert world.execute(statement, digest=digest_of(manifest))[0][0] > before
+    assert len(history(world, olga, name, "v1")) == 1
 
 
 def test_history_has_pages(world: World) -> None:
@@ -87,6 +122,19 @@ def test_what_was_deleted_is_pulled_as_of_a_time_until_it_is_forgotten(world: Wo
     stranger = world.person()
     world.execute("UPDATE repositories SET visibility = 'private' WHERE name = :name", name=name)
     assert world.by_basic(stranger).get(f"/v2/{name}/manifests/v1?at={quote(_time(at))}").status in (401, 403, 404)
+
+
+def test_what_was_purged_is_pulled_as_of_no_time_and_its_tag_says_so(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client = world.by_basic(olga)
+    digest = digest_of(client.push_image(name, "v1"))
+    at = world.execute("SELECT at FROM changes WHERE new = :digest AND tag = 'v1'", digest=digest)[0][0]
+    body = {"digest": digest, "confirm": True}
+    assert ask(world, olga, "POST", f"/repositories/{name}/-/purge", body).status == 200
+    gone = client.get(f"/v2/{name}/manifests/v1?at={quote(_time(at))}")
+    assert (gone.status, gone.code) == (404, "MANIFEST_UNKNOWN")
+    assert f"{digest} at that time: that was purged on 20" in gone.message
 
 
 def test_a_preview_says_what_a_delete_takes_and_an_undo_brings_it_back(world: World) -> None:

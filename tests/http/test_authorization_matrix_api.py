@@ -80,6 +80,9 @@ PUT    /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + 
 DELETE /namespaces/{namespace}/grants/{kind}/{grantee}            ! ! ! ! ! + + ! ! ! ! !
 GET    /digests/{digest}                                          + + + + + + + + + + + +
 POST   /repositories/{name}/-/purge                               ? ? ! ! + + + ! ! + + ?
+GET    /purges                                                    ! ! ! ! ! ! + ! ! ! ! !
+GET    /purges/{id}                                               ! ! ! ! ! ! + ! ! ! ! !
+DELETE /purges/{id}                                               ! ! ! ! ! ! + ! ! ! ! !
 GET    /namespaces/{namespace}/purges                             ! ! ! ! ! + + ! ! + ! !
 GET    /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! + ! !
 DELETE /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! + ! !
@@ -100,6 +103,9 @@ DELETE /repositories/{name}/-/tag-rules/{id}                      ? ? ! ! + + + 
 GET    /namespaces/{namespace}/tag-rules                          ! ! ! ! ! + + ! ! + ! !
 POST   /namespaces/{namespace}/tag-rules                          ! ! ! ! ! + + ! ! + ! !
 DELETE /namespaces/{namespace}/tag-rules/{id}                     ! ! ! ! ! + + ! ! + ! !
+GET    /namespaces/{namespace}/deleted-repositories               ! ! ! ! ! + + ! ! + ! !
+POST   /namespaces/{namespace}/deleted-repositories/{id}/restore  ! ! ! ! ! + + ! ! + ! !
+POST   /repositories/{name}/-/deletions                           ? ? ! ! + + + ! ! + + ?
 GET    /repositories/{name}/-/tags/{tag}/history                  ? ? + + + + + + + + + ?
 PUT    /repositories/{name}/-/tags/{tag}                          ? ? ! + + + + + ! + + ?
 DELETE /repositories/{name}/-/tags/{tag}                          ? ? ! ! + + + ! ! + + ?

@@ -96,6 +96,12 @@ def test_what_is_no_pull_does_not_count(hub: World, image: tuple[str, bytes], ad
     assert remaining(pull(hub, name, "v1", address, method="HEAD")) == ANONYMOUS
 
 
+def test_a_pull_as_of_a_time_counts(hub: World, image: tuple[str, bytes], address: str) -> None:
+    answer = pull(hub, image[0], "v1?at=2999-01-01T00:00:00Z", address)
+    assert (answer.status, remaining(answer)) == (200, ANONYMOUS - 1)
+    assert remaining(pull(hub, image[0], "v1?at=2999-01-01T00:00:00Z", address, method="HEAD")) == ANONYMOUS - 1
+
+
 def test_every_pull_counts_also_of_what_was_pulled_before(hub: World, image: tuple[str, bytes], address: str) -> None:
     name, manifest = image
     left = [remaining(pull(hub, name, reference, address)) for reference in ("v1", "v1", digest_of(manifest))]

@@ -216,6 +216,31 @@ def _purge(cast: Cast, who: Person | None) -> tuple[str, Body]:
     return f"/namespaces/{cast.organization}/purges/{made['report']['purge']['id']}", None
 
 
+def _installation_purge(cast: Cast, who: Person | None) -> tuple[str, Body]:
+    """As one that was made before there were accounts."""
+    cast.world.execute(
+        "INSERT INTO purges (repository_id, digest, reason, at) SELECT id, :digest, '', now_us() FROM repositories"
+        " WHERE name = :name",
+        name=cast.repository(),
+        digest=(digest := f"sha256:{uuid4().hex}{uuid4().hex}"),
+    )
+    ((identity,),) = cast.world.execute("SELECT id FROM purges WHERE digest = :digest", digest=digest)
+    return f"/purges/{identity}", None
+
+
+def _deleted_repository(cast: Cast, who: Person | None) -> tuple[str, Body]:
+    name = cast.repository()
+    cast.ask(cast.owner, "DELETE", f"/repositories/{name}")
+    path = f"/namespaces/{cast.organization}/deleted-repositories"
+    after = "0"
+    found: list[int] = []
+    while not found:
+        page = cast.ask(cast.owner, "GET", f"{path}?limit=100&after={after}")
+        found = [each["id"] for each in page["items"] if each["name"] == name]
+        after = page["next"]
+    return f"{path}/{found[0]}/restore", {}
+
+
 _POLICY = {"rules": [{"action": "delete", "tags": "never-*", "older_than": "30d"}]}
 
 
@@ -308,6 +333,9 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("DELETE", f"{_N}/grants/{{kind}}/{{grantee}}"): _granted_namespace,
     ("GET", "/digests/{digest}"): _at("/digests/sha256:" + "a" * 64),
     ("POST", f"{_R}/-/purge"): _image("/purge", {"digest": "{digest}"}),
+    ("GET", "/purges"): _at("/purges"),
+    ("GET", "/purges/{id}"): _installation_purge,
+    ("DELETE", "/purges/{id}"): _installation_purge,
     ("GET", f"{_N}/purges"): _at(f"{_N}/purges"),
     ("GET", f"{_N}/purges/{{id}}"): _purge,
     ("DELETE", f"{_N}/purges/{{id}}"): _purge,
@@ -328,6 +356,9 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("GET", f"{_N}/tag-rules"): _at(f"{_N}/tag-rules"),
     ("POST", f"{_N}/tag-rules"): _at(f"{_N}/tag-rules", _RULE),
     ("DELETE", f"{_N}/tag-rules/{{id}}"): _rule(f"{_N}/tag-rules"),
+    ("GET", f"{_N}/deleted-repositories"): _at(f"{_N}/deleted-repositories"),
+    ("POST", f"{_N}/deleted-repositories/{{id}}/restore"): _deleted_repository,
+    ("POST", f"{_R}/-/deletions"): _image("/deletions", {"items": [{"digest": "sha256:" + "a" * 64}]}),
     ("GET", f"{_R}/-/tags/{{tag}}/history"): _image("/tags/v1/history"),
     ("PUT", f"{_R}/-/tags/{{tag}}"): _image("/tags/v2", {"digest": "{digest}"}),
     ("DELETE", f"{_R}/-/tags/{{tag}}"): _image("/tags/v1"),

@@ -64,6 +64,8 @@ class Actor:
     credential_kind: str = "none"
     password_at: int = 0
     scopes: Scopes = field(default=FULL)
+    everybody: bool = False
+    """Without accounts: whoever asks may do everything."""
 
     @property
     def anonymous(self) -> bool:
@@ -77,6 +79,8 @@ class Actor:
 
 
 ANONYMOUS = Actor()
+EVERYBODY = Actor(kind="everybody", administrator=True, everybody=True)
+"""Who asks where there are no accounts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from enum import Enum
 
 from entrepot.access.actor import Actor, Basis, Role
 
+_NO_ACCOUNTS = "there are no accounts: everybody may"
+
 
 class Action(Enum):
     """What can be done to a repository, and the role that it needs."""
@@ -70,6 +72,8 @@ class Decision:
 
 def decide(actor: Actor, action: Action, facts: Facts) -> Decision:
     """Whether `actor` may do `action` to the repository of these facts; PUSH to one that is not there creates it."""
+    if actor.everybody and not (facts.upstream and action in (Action.PUSH, Action.OWN)):
+        return Decision(True, True, _NO_ACCOUNTS, _basis(facts))
     if facts.upstream:
         return _of_upstream(actor, action, facts)
     if facts.namespace_id is None:
@@ -98,6 +102,8 @@ def _of_upstream(actor: Actor, action: Action, facts: Facts) -> Decision:
 
 def role_in(actor: Actor, facts: Facts) -> tuple[Role, str]:
     """The role of the actor in the repository (or, when there is none, in its namespace), and where it comes from."""
+    if actor.everybody:
+        return Role.OWNER, _NO_ACCOUNTS
     role, reason = _account_role(actor, facts)
     if actor.anonymous or (actor.scopes.role >= Role.OWNER and actor.scopes.everywhere):
         return role, reason

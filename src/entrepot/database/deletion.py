@@ -84,6 +84,7 @@ _REMEMBER_LINK = (
 _UNLINK = (
     "DELETE FROM links WHERE repository_id = :repository AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
 )
+_TAG_MAX = 128  # characters (distribution-spec)
 _COSIGN = ("", ".sig", ".att", ".sbom")  # of cosign, and of clients without the referrers API (protocol.md §2.6 39)
 
 
@@ -219,7 +220,12 @@ class DatabaseDeletions:
                 return False
             taken = await transaction.one(_TAKEN, repository=identity, tag=tag)
             if taken is not None and taken[0] != digest:
-                raise Moved(f"{tag} names {taken[0]} now", {"digest": taken[0]})
+                offer = await _free_tag(transaction, identity, tag)
+                raise Moved(
+                    f"{tag} names {taken[0]} now: restore it as {offer or 'another tag'}, which is free,"
+                    f" or delete {tag} first",
+                    {"digest": taken[0], "free": offer},
+                )
             await refuse_restore(transaction, identity, tag, digest, caller)
             await move(transaction, identity, tag, row[0], digest, caller, "tag.restore")
             return True
@@ -248,6 +254,16 @@ class DatabaseDeletions:
             return True
 
         return await self._engine.write(unlink, durable=True)
+
+
+async def _free_tag(transaction: Transaction, repository: int, tag: str) -> str | None:
+    """A tag like this one that names nothing, None when the first hundred all do."""
+    stem = tag[: _TAG_MAX - len("-restored-99")]
+    for number in range(1, 100):
+        offer = f"{stem}-restored" + (f"-{number}" if number > 1 else "")
+        if not await transaction.one(_TAKEN, repository=repository, tag=offer):
+            return offer
+    return None
 
 
 async def _planned(

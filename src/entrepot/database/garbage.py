@@ -52,8 +52,8 @@ _UPLOAD_BESIDE = (  # while a push goes on, what it may have been told of does n
 _MANIFESTS_OF = "SELECT id FROM manifests WHERE repository_id = :repository ORDER BY id LIMIT :limit"
 _DROP_TAGS_OF = "DELETE FROM tags WHERE manifest_id = :manifest"
 _EMPTIED = "UPDATE repositories SET emptied_at = now_us() WHERE id = :repository AND deleted_at IS NOT NULL"
-_LOCK_REPOSITORY = (
-    "UPDATE repositories SET sighted = sighted WHERE id = :repository AND deleted_at = :since AND emptied_at IS NULL"
+_LOCK_REPOSITORY = (  # what has begun to be emptied can be told by its sighting, and never comes back
+    "UPDATE repositories SET sighted = -1 WHERE id = :repository AND deleted_at = :since AND emptied_at IS NULL"
 )
 _DELETE = "UPDATE manifests SET deleted_at = :since WHERE id = :manifest"
 _LOCK_MANIFEST = (

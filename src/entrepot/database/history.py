@@ -1,7 +1,7 @@
 """What tags have named, and when: read from `changes`, which every move writes."""
 
 from entrepot.database.engine import Engine
-from entrepot.registry.history import Move, Past
+from entrepot.registry.history import End, Move, Past
 from entrepot.registry.ports import StoredManifest
 
 _MOVES = (
@@ -9,19 +9,18 @@ _MOVES = (
     " ON r.id = c.repository_id LEFT JOIN accounts a ON a.id = c.account_id WHERE r.name = :repository"
     " AND c.tag = :tag AND c.id < CAST(:before AS bigint) ORDER BY c.id DESC LIMIT :limit"
 )
+# One statement, as a look-up by tag is one: the last move up to then, and the manifest while its row is there.
 _AT = (
-    "SELECT r.id, r.rights_version, (SELECT c.new FROM changes c WHERE c.repository_id = r.id AND c.tag = :tag"
-    " AND c.at <= CAST(:at AS bigint) ORDER BY c.at DESC LIMIT 1) FROM repositories r WHERE r.name = :repository"
-)
-_KEPT = (
-    "SELECT m.id, m.digest, m.media_type, m.content, r.id, r.rights_version, m.kind,"
+    "SELECT r.id, r.rights_version, c.new, m.id, m.digest, m.media_type, m.content, r.id, r.rights_version, m.kind,"
     " CASE WHEN r.pulls_exempt = 1 OR n.pulls_exempt = 1 THEN 1 ELSE 0 END"
-    " FROM repositories r LEFT JOIN accounts n ON n.id = r.namespace_id JOIN manifests m ON m.repository_id = r.id"
-    " WHERE r.id = :repository AND m.digest = :digest"
+    " FROM repositories r LEFT JOIN accounts n ON n.id = r.namespace_id"
+    " LEFT JOIN changes c ON c.id = (SELECT h.id FROM changes h WHERE h.repository_id = r.id AND h.tag = :tag"
+    " AND h.at <= CAST(:at AS bigint) ORDER BY h.at DESC LIMIT 1)"
+    " LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = c.new WHERE r.name = :repository"
 )
 _WENT = (
-    "SELECT at FROM changes WHERE repository_id = :repository AND kind IN ('manifest.delete', 'manifest.purge')"
-    " AND old = :digest AND tag IS NULL ORDER BY id DESC LIMIT 1"
+    "SELECT at, kind, reason FROM changes WHERE repository_id = :repository AND kind IN ('manifest.delete',"
+    " 'manifest.purge') AND old = :digest AND tag IS NULL ORDER BY id DESC LIMIT 1"
 )
 
 
@@ -41,11 +40,10 @@ class DatabaseHistory:
         rows = await self._engine.read(_AT, repository=repository, tag=tag, at=at)
         if not rows:
             return None
-        identity, rights_version, digest = rows[0]
+        identity, rights_version, digest, *manifest = rows[0]
         if digest is None:
             return Past(identity, rights_version, None, None, None)
-        found = await self._engine.read(_KEPT, repository=identity, digest=digest)
-        if found:
-            return Past(identity, rights_version, digest, StoredManifest(*found[0]), None)
+        if manifest[0] is not None:
+            return Past(identity, rights_version, digest, StoredManifest(*manifest), None)
         went = await self._engine.read(_WENT, repository=identity, digest=digest)
-        return Past(identity, rights_version, digest, None, went[0][0] if went else None)
+        return Past(identity, rights_version, digest, None, End(*went[0]) if went else None)

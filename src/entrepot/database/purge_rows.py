@@ -16,13 +16,13 @@ _MOST = 1000  # rows of each list of a report
 _COLUMNS = (
     "SELECT p.id, COALESCE(r.deleted_name, r.name), p.digest, p.reason, p.at, a.name, p.lifted_at FROM purges p"
     " JOIN repositories r ON r.id = p.repository_id LEFT JOIN accounts a ON a.id = p.account_id"
-    " WHERE p.namespace_id = :namespace"
+    " WHERE COALESCE(p.namespace_id, 0) = COALESCE(CAST(:namespace AS bigint), 0)"
 )
 _LISTED = f"{_COLUMNS} AND p.id > CAST(:after AS bigint) ORDER BY p.id LIMIT :limit"
 _ONE = f"{_COLUMNS} AND p.id = :id"
 _LIFT = (
-    "UPDATE purges SET lifted_at = now_us() WHERE id = :id AND namespace_id = :namespace AND lifted_at IS NULL"
-    " RETURNING digest, repository_id"
+    "UPDATE purges SET lifted_at = now_us() WHERE id = :id AND lifted_at IS NULL"
+    " AND COALESCE(namespace_id, 0) = COALESCE(CAST(:namespace AS bigint), 0) RETURNING digest, repository_id"
 )
 _GONE = (
     "SELECT DISTINCT COALESCE(r.deleted_name, r.name), d.digest, d.kind FROM purged d JOIN repositories r"
@@ -46,7 +46,8 @@ _SHARED = (
     "SELECT DISTINCT r.name, m.digest, d.digest FROM purged d JOIN manifest_references f ON f.digest = d.digest"
     " JOIN manifests m ON m.id = f.manifest_id JOIN repositories r ON r.id = m.repository_id JOIN purges p"
     " ON p.id = d.purge_id WHERE d.purge_id = :purge AND d.kind <> 'manifest' AND f.kind = 'layer'"
-    " AND r.namespace_id = p.namespace_id AND m.deleted_at IS NULL AND r.deleted_at IS NULL"
+    " AND r.upstream IS NULL AND (p.namespace_id IS NULL OR r.namespace_id = p.namespace_id)"
+    " AND m.deleted_at IS NULL AND r.deleted_at IS NULL"
     " ORDER BY 1, 2, 3 LIMIT :limit"
 )
 _LATEST = "SELECT COALESCE(MAX(id), 0) FROM purged"
@@ -54,7 +55,10 @@ _SINCE = (
     "SELECT d.id, d.purge_id, p.namespace_id, d.digest FROM purged d JOIN purges p ON p.id = d.purge_id"
     " WHERE d.id > :after ORDER BY d.id LIMIT 1000"
 )
-_IN = "SELECT 1 FROM repositories WHERE id = :repository AND namespace_id = :namespace"
+_IN = (
+    "SELECT 1 FROM repositories WHERE id = :repository AND upstream IS NULL"
+    " AND (CAST(:namespace AS bigint) IS NULL OR namespace_id = CAST(:namespace AS bigint))"
+)
 _CUT = "INSERT INTO purge_cuts (purge_id, at, address, target) VALUES (:purge, now_us(), :address, :target)"
 
 
@@ -83,12 +87,12 @@ class DatabasePurges:
         """See the port."""
         await self.engine.overwrite()
 
-    async def purges(self, namespace_id: int, after: int, limit: int) -> Sequence[Purge]:
+    async def purges(self, namespace_id: int | None, after: int, limit: int) -> Sequence[Purge]:
         """See the port."""
         rows = await self.engine.read(_LISTED, namespace=namespace_id, after=after, limit=limit)
         return [Purge(*row) for row in rows]
 
-    async def one(self, namespace_id: int, identity: int) -> Purge | None:
+    async def one(self, namespace_id: int | None, identity: int) -> Purge | None:
         """See the port."""
         rows = await self.engine.read(_ONE, namespace=namespace_id, id=identity)
         return Purge(*rows[0]) if rows else None
@@ -108,7 +112,7 @@ class DatabasePurges:
             advice=[],
         )
 
-    async def lift(self, namespace_id: int, identity: int, caller: Caller) -> bool:
+    async def lift(self, namespace_id: int | None, identity: int, caller: Caller) -> bool:
         """See the port."""
 
         async def lift(transaction: Transaction) -> bool:
@@ -128,7 +132,7 @@ class DatabasePurges:
         """See the port."""
         return [Purged(*row) for row in await self.engine.read(_SINCE, after=after)]
 
-    async def in_namespace(self, repository_id: int, namespace: int) -> bool:
+    async def in_namespace(self, repository_id: int, namespace: int | None) -> bool:
         """See the port."""
         return bool(await self.engine.read(_IN, repository=repository_id, namespace=namespace))
 

@@ -9,14 +9,12 @@ from datetime import UTC, datetime
 from entrepot.database.engine import Transaction
 from entrepot.registry.errors import Denied
 
-_ANY = (
-    "SELECT 1 FROM purges p JOIN repositories r ON r.namespace_id = p.namespace_id WHERE r.id = :repository"
-    " AND p.lifted_at IS NULL LIMIT 1"
+_OF = (
+    "FROM repositories r JOIN purges p ON p.namespace_id IS NULL OR p.namespace_id = r.namespace_id"
+    " WHERE r.id = :repository AND r.upstream IS NULL AND p.lifted_at IS NULL"
 )
-_BARRED = (
-    "SELECT p.id, p.at, p.reason FROM purges p JOIN repositories r ON r.namespace_id = p.namespace_id"
-    " WHERE r.id = :repository AND p.digest = :digest AND p.lifted_at IS NULL LIMIT 1"
-)
+_ANY = f"SELECT 1 {_OF} LIMIT 1"
+_BARRED = f"SELECT p.id, p.at, p.reason, p.namespace_id {_OF} AND p.digest = :digest LIMIT 1"
 
 
 async def refuse_purged(transaction: Transaction, repository: int, digests: Iterable[str]) -> None:
@@ -26,11 +24,13 @@ async def refuse_purged(transaction: Transaction, repository: int, digests: Iter
     for digest in dict.fromkeys(digests):
         row = await transaction.one(_BARRED, repository=repository, digest=digest)
         if row is not None:
-            identity, at, reason = row
+            identity, at, reason, namespace = row
             day = datetime.fromtimestamp(at / 1_000_000, UTC).strftime("%Y-%m-%d")
             because = f" ({reason})" if reason else ""
+            place = "this registry" if namespace is None else "this namespace"
+            owner = "an administrator" if namespace is None else "an owner of the namespace"
             raise Denied(
-                f"{digest} was purged from this namespace on {day}{because} and cannot come back:"
-                f" build the image without it, or let an owner of the namespace lift purge {identity}",
+                f"{digest} was purged from {place} on {day}{because} and cannot come back:"
+                f" build the image without it, or let {owner} lift purge {identity}",
                 {"digest": digest, "purge": identity},
             )

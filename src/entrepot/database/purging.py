@@ -17,8 +17,9 @@ from entrepot.registry.errors import Denied
 
 # One purge at a time: their ids are in the order of their commits, and cutting looks at what is new by them.
 _TURN = "UPDATE lifecycle SET paused_at = paused_at WHERE id = 1"
-_NAMESPACE = "SELECT namespace_id FROM repositories WHERE id = :repository"
-_FOUND = "SELECT r.id, r.name, m.id, m.digest, m.deleted_at FROM {what} WHERE r.namespace_id = :namespace AND {which}"
+_NAMESPACE = "SELECT namespace_id FROM repositories WHERE id = :repository AND upstream IS NULL"
+_HERE = "r.upstream IS NULL AND (CAST(:namespace AS bigint) IS NULL OR r.namespace_id = CAST(:namespace AS bigint))"
+_FOUND = "SELECT r.id, r.name, m.id, m.digest, m.deleted_at FROM {what} WHERE " + _HERE + " AND {which}"  # noqa: S608
 _IS = _FOUND.format(
     what="manifests m JOIN repositories r ON r.id = m.repository_id", which="m.digest = :digest ORDER BY m.id"
 )
@@ -27,11 +28,12 @@ _NAMES = _FOUND.format(
     which="f.digest = :digest ORDER BY m.id",
 )
 _LINKED = (
-    "SELECT l.repository_id, r.name FROM links l JOIN blobs b ON b.id = l.blob_id JOIN repositories r"
-    " ON r.id = l.repository_id WHERE b.digest = :digest AND r.namespace_id = :namespace ORDER BY l.repository_id"
+    "SELECT l.repository_id, r.name FROM links l JOIN blobs b ON b.id = l.blob_id JOIN repositories r"  # noqa: S608
+    f" ON r.id = l.repository_id WHERE b.digest = :digest AND {_HERE} ORDER BY l.repository_id"
 )
 _KIND = "SELECT kind FROM manifests WHERE id = :manifest"
 _LOCK_MANIFEST = "UPDATE manifests SET sighted = sighted WHERE id = :manifest RETURNING deletion_id"
+_TAGS = "SELECT name FROM tags WHERE manifest_id = :manifest ORDER BY name"
 _REFERENCES = "DELETE FROM manifest_references WHERE manifest_id = :manifest RETURNING digest"
 _DROP_MANIFEST = "DELETE FROM manifests WHERE id = :manifest"
 _INSERT = (
@@ -39,7 +41,8 @@ _INSERT = (
     " VALUES (:namespace, :repository, :digest, :reason, now_us(), :account) RETURNING id"
 )
 _BARRED = (
-    "SELECT id FROM purges WHERE namespace_id = :namespace AND digest = :digest AND lifted_at IS NULL"
+    "SELECT id FROM purges WHERE COALESCE(namespace_id, 0) = COALESCE(CAST(:namespace AS bigint), 0)"
+    " AND digest = :digest AND lifted_at IS NULL"
     " ORDER BY id DESC LIMIT 1"
 )
 _NOTE = "INSERT INTO purged (purge_id, repository_id, digest, kind) VALUES (:purge, :repository, :digest, :kind)"
@@ -66,9 +69,12 @@ class _Of:
 
 @dataclass
 class Sweep:
-    """Everything in a namespace that is a digest, names it, or goes along; repositories by id."""
+    """Everything in a namespace that is a digest, names it, or goes along; repositories by id.
 
-    namespace: int
+    `namespace` is None where there are no accounts: then it is everything.
+    """
+
+    namespace: int | None
     digest: str
     repositories: dict[int, _Of] = field(default_factory=dict)
     linked: list[int] = field(default_factory=list)
@@ -135,9 +141,10 @@ async def sweep(transaction: Transaction, repository: str, digest: str, caller: 
     """The repository's id, and what a purge would take; None when there is no such repository."""
     identity = await repository_id(transaction, repository, caller)
     row = await transaction.one(_NAMESPACE, repository=identity) if identity is not None else None
-    if identity is None or row is None or row[0] is None:
+    if identity is None or row is None:
         return None
-    found = Sweep(row[0], digest)
+    everywhere = caller.actor is not None and caller.actor.everybody
+    found = Sweep(None if everywhere else row[0], digest)
     await found.find(transaction)
     await found.refuse(transaction, caller)
     return identity, found
@@ -172,6 +179,9 @@ async def _take(transaction: Transaction, purge: int, repository: int, of: _Of, 
     """Remove manifests with their tags; what they named."""
     for tag, manifest in sorted(of.plan.tags.items()):
         await drop_tag(transaction, repository, tag, manifest, of.plan.manifests[manifest], caller, "tag.purge")
+    for manifest, digest in sorted(of.deleted.items()):  # those of a deleted repository still have their tags
+        for (tag,) in await transaction.all(_TAGS, manifest=manifest):
+            await drop_tag(transaction, repository, tag, manifest, digest, caller, "tag.purge")
     named: set[str] = set()
     for manifest, digest in sorted({**of.plan.manifests, **of.deleted}.items()):
         row = await transaction.one(_LOCK_MANIFEST, manifest=manifest)

@@ -63,6 +63,10 @@ _GRANTED = f"{_NAMES}r.id IN ({READABLE_REPOSITORIES}) AND {_LIVE}"
 _IN_THAT = " AND r.namespace_id = :namespace"
 _NAMESPACE_ID = "SELECT n.id FROM accounts n WHERE n.name = :name AND n.kind <> 'robot' AND n.deleted_at IS NULL"
 _READ_THROUGH = "SELECT id, rights_version FROM repositories WHERE name = :name"
+_OPEN_FACTS = (
+    "SELECT id, rights_version, visibility, archived_at, namespace_id FROM repositories WHERE name = :name"
+    " AND deleted_at IS NULL"
+)
 _NOBODY = 0  # no account has this id
 
 
@@ -146,6 +150,42 @@ class DatabaseRights:
         if namespace is None:
             return await self._engine.read(_OPEN_TO_ALL + end, **where, visibility=visibility)
         return await self._engine.read(_OPEN_IN_NAMESPACE + end, **where, namespace=namespace, visibility=visibility)
+
+
+class DatabaseOpenRights:
+    """The port RightsRows without accounts: only what is there matters."""
+
+    def __init__(self, engine: Engine, upstreams: Upstreams = NO_UPSTREAMS) -> None:
+        self._engine = engine
+        self._upstreams = upstreams
+
+    async def facts(self, account_id: int | None, name: str) -> Facts:
+        """See the port."""
+        rows = await self._engine.read(_OPEN_FACTS, name=name)
+        place = self._upstreams.place(name)
+        facts = Facts(name, upstream="" if place is None else "everyone")
+        if not rows:
+            return facts
+        identity, version, visibility, archived, namespace = rows[0]
+        return replace(
+            facts,
+            repository_id=identity,
+            rights_version=version,
+            visibility=visibility,
+            archived=archived is not None,
+            namespace_id=namespace,
+        )
+
+    async def namespace_facts(self, account_id: int | None, namespace: str) -> Facts:
+        """See the port: there are none."""
+        return Facts(namespace)
+
+    async def visible(
+        self, actor: Actor, after: str, limit: int, *, only: str = "", holding: bool = False
+    ) -> Sequence[str]:
+        """See the port."""
+        rows = await self._engine.read(_ALL + (_HOLDS if holding else "") + _ORDER, after=after, limit=limit)
+        return [row[0] for row in rows]
 
 
 def _namespace_facts(name: str, row: Row) -> Facts:

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from entrepot.access.actor import Actor
+from entrepot.access.actor import Actor, Role
 from entrepot.access.caller import Caller, caller_of
 from entrepot.access.decision import Action
 from entrepot.access.rights import Rights
-from entrepot.hub.errors import Invalid, NotThere
+from entrepot.hub.errors import Forbidden, Invalid, NotThere
 from entrepot.hub.owners import owned, permitted
 from entrepot.hub.words import text_within
 from entrepot.oci.digest import Digest, InvalidDigest
@@ -107,7 +107,7 @@ class Exposure(NamedTuple):
 
 
 class PurgeRows(Protocol):
-    """What this needs of the database."""
+    """What this needs of the database. A namespace is None where there are no accounts: then it is everything."""
 
     async def holders(self, repository: str, digest: str, caller: Caller) -> Sequence[Holder]:
         """What a purge of this digest would take from the namespace of the repository, empty when nothing has it.
@@ -126,11 +126,11 @@ class PurgeRows(Protocol):
         """Leave nothing of it in the database's own files, as far as that can be done."""
         ...
 
-    async def purges(self, namespace_id: int, after: int, limit: int) -> Sequence[Purge]:
+    async def purges(self, namespace_id: int | None, after: int, limit: int) -> Sequence[Purge]:
         """The purges of a namespace, by id."""
         ...
 
-    async def one(self, namespace_id: int, identity: int) -> Purge | None:
+    async def one(self, namespace_id: int | None, identity: int) -> Purge | None:
         """A purge of this namespace."""
         ...
 
@@ -138,7 +138,7 @@ class PurgeRows(Protocol):
         """What is known of it, without advice."""
         ...
 
-    async def lift(self, namespace_id: int, identity: int, caller: Caller) -> bool:
+    async def lift(self, namespace_id: int | None, identity: int, caller: Caller) -> bool:
         """Let the digest come back; False when there is no such purge, or it was lifted."""
         ...
 
@@ -147,9 +147,18 @@ class Purging:
     """Purging, reports, lifting."""
 
     def __init__(
-        self, rows: PurgeRows, rights: Rights, remove: Callable[[Sequence[tuple[str, str]]], Awaitable[None]]
+        self,
+        rows: PurgeRows,
+        rights: Rights,
+        remove: Callable[[Sequence[tuple[str, str]]], Awaitable[None]],
+        *,
+        counts_pulls: bool,
     ) -> None:
-        """`remove` removes bytes by (store, key), and raises StorageError before it begins when it may not."""
+        """`remove` removes bytes by (store, key), and raises StorageError before it begins when it may not.
+
+        `counts_pulls`: whether pulls are noted, as they are with accounts.
+        """
+        self._counts_pulls = counts_pulls
         self._rows = rows
         self._rights = rights
         self._remove = remove
@@ -177,43 +186,52 @@ class Purging:
         return await self._report(namespace, identity)
 
     async def list(self, actor: Actor, namespace: str, after: int, limit: int) -> Sequence[Purge]:
-        """A page of a namespace's purges."""
-        return await self._rows.purges(await self._namespace(actor, namespace), after, limit)
+        """A page of a namespace's purges; of the whole installation's without one."""
+        place, _ = await self._place(actor, namespace, "")
+        return await self._rows.purges(place, after, limit)
 
     async def report(self, actor: Actor, namespace: str, identity: int) -> Exposure:
         """The report of a purge, as it is known now."""
-        return await self._report(await self._namespace(actor, namespace), identity)
+        place, _ = await self._place(actor, namespace, "")
+        return await self._report(place, identity)
 
     async def lift(self, actor: Actor, namespace: str, identity: int, address: str) -> None:
         """Let the digest be pushed again."""
+        place, caller = await self._place(actor, namespace, address)
+        if not await self._rows.lift(place, identity, caller):
+            raise NotThere(f"{namespace or 'this registry'} has no purge {identity} that bars anything")
+
+    async def _allowed(self, actor: Actor, name: str, address: str) -> tuple[int | None, Caller]:
+        facts, decision = await permitted(self._rights, actor, Action.DELETE, name, archived_too=True)
+        if facts.upstream:
+            raise Invalid("what comes from an upstream is evicted by a DELETE: it is not purged", "name")
+        namespace = None if actor.everybody else facts.namespace_id
+        return namespace, caller_of(actor, address, Action.DELETE, decision)
+
+    async def _place(self, actor: Actor, namespace: str, address: str) -> tuple[int | None, Caller]:
+        """A namespace, or without a name the whole installation: what was purged where there were no accounts."""
+        if not namespace:
+            if not actor.administrator or actor.scopes.role < Role.OWNER:
+                raise Forbidden("purges of the whole installation are for administrators who logged in with a password")
+            return None, caller_of(actor, address)
         facts, caller = await owned(self._rights, actor, namespace, address, organization=False)
         assert facts.namespace_id is not None
-        if not await self._rows.lift(facts.namespace_id, identity, caller):
-            raise NotThere(f"{namespace} has no purge {identity} that bars anything")
+        return facts.namespace_id, caller
 
-    async def _allowed(self, actor: Actor, name: str, address: str) -> tuple[int, Caller]:
-        facts, decision = await permitted(self._rights, actor, Action.DELETE, name, archived_too=True)
-        if facts.namespace_id is None:
-            raise Invalid("what comes from an upstream is evicted by a DELETE: it is not purged", "name")
-        return facts.namespace_id, caller_of(actor, address, Action.DELETE, decision)
-
-    async def _namespace(self, actor: Actor, namespace: str) -> int:
-        facts, _ = await owned(self._rights, actor, namespace, "", organization=False)
-        assert facts.namespace_id is not None
-        return facts.namespace_id
-
-    async def _report(self, namespace: int, identity: int) -> Exposure:
+    async def _report(self, namespace: int | None, identity: int) -> Exposure:
         purge = await self._rows.one(namespace, identity)
         if purge is None:
             raise NotThere(f"there is no purge {identity} here")
         exposure = await self._rows.exposure(purge)
-        return exposure._replace(unreachable=UNREACHABLE, advice=_advice(exposure))
+        return exposure._replace(unreachable=UNREACHABLE, advice=_advice(exposure, counted=self._counts_pulls))
 
 
-def _advice(exposure: Exposure) -> list[str]:
+def _advice(exposure: Exposure, *, counted: bool) -> list[str]:
     """The answer to "is it safe now?"."""
     pulled = sum(each.requests for each in exposure.pulls)
     known = f"it was pulled {pulled} times that are known of" if pulled else "no pull of it is known of"
+    if not counted:
+        known = "without accounts nobody has noted who pulled it: all who could reach this registry may have it"
     rebuilt = sorted({f"{each.repository}:{push.tag}" for each in exposure.gone for push in exposure.pushes
                       if push.tag and push.repository == each.repository})  # fmt: skip
     words = [

@@ -17,6 +17,7 @@ from entrepot.hub.words import one_of
 from entrepot.oci.digest import Digest, InvalidDigest
 from entrepot.registry.deletion import DeletionRows
 from entrepot.registry.errors import Denied, Moved, Unsupported
+from entrepot.registry.history import RETENTION
 from entrepot.registry.retention import ACTIONS, LEVELS, Candidate, Doomed, Newest, Rule, judge
 from entrepot.registry.tag_rules import SYNTAXES, PatternInvalid, TagRule, check_pattern
 
@@ -112,7 +113,11 @@ class RetentionRows(Protocol):
 class Retention:
     """Policies and their runs."""
 
-    def __init__(self, rows: RetentionRows, deletions: DeletionRows, rights: Rights) -> None:
+    def __init__(
+        self, rows: RetentionRows, deletions: DeletionRows, rights: Rights, *, counts_pulls: bool = True
+    ) -> None:
+        """`counts_pulls`: whether pulls are noted; without accounts they are not, and no rule can ask for them."""
+        self._counts_pulls = counts_pulls
         self._rows = rows
         self._deletions = deletions
         self._rights = rights
@@ -125,7 +130,7 @@ class Retention:
     async def set_policy(self, actor: Actor, where: Where, rules: Sequence[dict[str, Any]], address: str) -> None:
         """Set the policy of a repository or a namespace; without rules it ends."""
         place, caller = await placed(self._rights, actor, where, address)
-        read = read_policy(rules)
+        read = self._read(rules)
         if read and not any(rule.action == "delete" for rule in read):
             raise Invalid("a policy needs a rule that deletes: what no rule covers is kept anyway", "rules")
         await self._rows.set_policy(place, rules or None, caller)
@@ -169,16 +174,21 @@ class Retention:
         """Run every policy whose time has come; how much was deleted. For the background."""
         count = 0
         while (due := await self._rows.due(EVERY)) is not None:
-            rules = read_policy(due.rules)
+            try:
+                rules = self._read(due.rules)
+            except Invalid:  # it was made when pulls were counted
+                continue
             async for identity, name in self._repositories(due.place):
                 held = await self._rows.held(identity)
                 for each in judge(rules, held.candidates, held.immune, held.now):
-                    caller = Caller(reason=f"retention, rule {each.rule}")
+                    caller = Caller(reason=f"{RETENTION}, rule {each.rule}")
                     count += await self._delete(name, each, caller)
         return count
 
     async def refuse_incomplete(self) -> None:
         """Taken when pulls of some node are not counted: an image that is in use would be taken for unused."""
+        if not self._counts_pulls:
+            return
         behind = await self._rows.behind(FRESH)
         if behind is not None:
             raise Taken(
@@ -192,7 +202,15 @@ class Retention:
         if policy is None:
             return Outcome([], complete)
         held = await self._rows.held(repository_id)
-        return Outcome(judge(read_policy(policy.rules), held.candidates, held.immune, held.now), complete)
+        return Outcome(judge(self._read(policy.rules), held.candidates, held.immune, held.now), complete)
+
+    def _read(self, rules: Sequence[dict[str, Any]]) -> list[Rule]:
+        read = read_policy(rules)
+        if not self._counts_pulls and any(
+            rule.pulled_within is not None or rule.not_pulled_within is not None for rule in read
+        ):
+            raise Invalid("without accounts pulls are not noted: no rule can ask when something was pulled", "rules")
+        return read
 
     async def _repositories(self, place: Place) -> AsyncIterator[tuple[int, str]]:
         after = 0

@@ -7,6 +7,8 @@ import structlog
 from entrepot.hub.errors import Taken
 from entrepot.hub.retention import Retention, RetentionRows
 
+RETENTION_SECONDS = 300
+EXPIRY_SECONDS = 10
 _STEP = 50  # tags that one transaction ends
 _log = structlog.get_logger()
 

@@ -8,6 +8,9 @@ from entrepot.registry.admission import admitted, missing
 from entrepot.registry.errors import ManifestUnknown, Unauthorized
 from entrepot.registry.ports import RepositoryRows, StoredManifest
 
+RETENTION = "retention"
+"""How the reason of what a policy deletes begins."""
+
 
 class Move(NamedTuple):
     """A tag came to name something else: `at` in microseconds since 1970 and strictly rising, digests from `old` to
@@ -20,18 +23,27 @@ class Move(NamedTuple):
     old: str | None
     new: str | None
     account: str | None
-    address: str
+    address: str | None
+
+
+class End(NamedTuple):
+    """How a manifest went: `at` in microseconds, `kind` manifest.delete or manifest.purge, `reason` as its change has
+    it: of a retention rule which one."""
+
+    at: int
+    kind: str
+    reason: str | None
 
 
 class Past(NamedTuple):
-    """What a tag named at a time: None when nothing; the manifest while it is kept, deleted or not; else when it was
-    deleted, in microseconds."""
+    """What a tag named at a time: None when nothing; the manifest while it is kept, deleted or not; else how that
+    went."""
 
     repository_id: int
     rights_version: int
     digest: str | None
     manifest: StoredManifest | None
-    deleted_at: int | None
+    end: End | None
 
 
 class HistoryRows(Protocol):
@@ -68,15 +80,18 @@ class History:
             return past.manifest
         if past.digest is None:
             raise ManifestUnknown(f"{tag} named nothing at that time", {"tag": tag})
-        when = "" if past.deleted_at is None else f" on {_iso(past.deleted_at)}"
+        when, why = (None, "deleted") if past.end is None else (_iso(past.end.at), _why(past.end))
         raise ManifestUnknown(
-            f"{tag} named {past.digest} at that time: that was deleted{when}, and can no longer be brought back",
-            {
-                "tag": tag,
-                "digest": past.digest,
-                "deleted_at": None if past.deleted_at is None else _iso(past.deleted_at),
-            },
+            f"{tag} named {past.digest} at that time: that was {why}{f' on {when}' if when else ''}, and can no longer"
+            " be brought back",
+            {"tag": tag, "digest": past.digest, "deleted_at": when, "why": why},
         )
+
+
+def _why(end: End) -> str:
+    if end.kind == "manifest.purge":
+        return "purged"
+    return f"deleted by {end.reason}" if end.reason and end.reason.startswith(RETENTION) else "deleted"
 
 
 def _iso(at: int) -> str:

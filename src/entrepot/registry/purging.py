@@ -6,11 +6,12 @@ from typing import NamedTuple, Protocol
 
 
 class Purged(NamedTuple):
-    """Something that a purge took from a repository. `id` counts up over all purges, in the order of their commits."""
+    """Something that a purge took from a repository. `id` counts up over all purges, in the order of their commits.
+    `namespace` is None when it was of the whole installation."""
 
     id: int
     purge: int
-    namespace: int
+    namespace: int | None
     digest: str
 
 
@@ -25,7 +26,7 @@ class CutRows(Protocol):
         """Blobs that purges took, with ids over `after`."""
         ...
 
-    async def in_namespace(self, repository_id: int, namespace: int) -> bool:
+    async def in_namespace(self, repository_id: int, namespace: int | None) -> bool:
         """Whether this repository is of that namespace."""
         ...
 

@@ -99,7 +99,7 @@ class FileStore:
         """See the port."""
         with _errors():
             try:
-                os.unlink(self.path(key))
+                await asyncio.to_thread(os.unlink, self.path(key))
             except FileNotFoundError:
                 return
 

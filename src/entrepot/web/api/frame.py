@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import Response
 
 from entrepot import __version__
-from entrepot.access.actor import ANONYMOUS, Actor
+from entrepot.access.actor import ANONYMOUS, EVERYBODY, Actor
 from entrepot.access.credentials import lookup_of
 from entrepot.access.errors import AccessError, LoginRefused
 from entrepot.access.login import Login
@@ -43,7 +43,8 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 class Api:
     """The ASGI application that answers `/api/`."""
 
-    def __init__(self, routes: Sequence[APIRouter], login: Login, requests: RequestLimits) -> None:
+    def __init__(self, routes: Sequence[APIRouter], login: Login | None, requests: RequestLimits) -> None:
+        """`login` is None where there are no accounts: then everybody may do everything."""
         self._login = login
         self._requests = requests
         self.app = FastAPI(
@@ -83,6 +84,8 @@ class Api:
 
     async def _actor(self, scope: Scope) -> Actor:
         """Who asks: by Basic, or by a session or a personal token as Bearer; an access token of /v2/ is none."""
+        if self._login is None:
+            return EVERYBODY
         headers = [value for name, value in scope["headers"] if name == b"authorization"]
         if not headers:
             return ANONYMOUS

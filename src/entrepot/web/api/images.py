@@ -1,11 +1,11 @@
 """Images of a repository: history of tags, deleting with a preview, undo. To be added before repositories' routes."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from entrepot.hub.images import Images
+from entrepot.hub.images import BULK, Images, Wanted
 from entrepot.registry.deletion import Deleted, Preview, Restored
 from entrepot.registry.history import Move
 from entrepot.web.api.shapes import PAGE, Address, AfterNumber, Limit, Page, Time, Who, page
@@ -22,6 +22,7 @@ class MoveOut(BaseModel):
     old: str | None
     new: str | None
     account: str | None
+    address: str | None = Field(description="From where; only whoever may delete is told.")
 
 
 class PreviewOut(BaseModel):
@@ -55,6 +56,36 @@ class TagDeletedOut(BaseModel):
     note: str
 
 
+class WantedIn(BaseModel):
+    """One delete: what was seen."""
+
+    digest: str = Field(max_length=200)
+    tag: str | None = Field(None, max_length=200, description="Null: the image itself, with what goes along.")
+
+
+class WantedManyIn(BaseModel):
+    """Deletes, each by itself."""
+
+    items: list[WantedIn] = Field(min_length=1, max_length=BULK)
+
+
+class OutcomeOut(BaseModel):
+    """What became of one; `manifests` and `tags` went."""
+
+    tag: str | None
+    digest: str
+    outcome: Literal["deleted", "moved", "absent", "refused"]
+    detail: str
+    manifests: list[str]
+    tags: list[str]
+
+
+class OutcomesOut(BaseModel):
+    """What became of each, in their order."""
+
+    items: list[OutcomeOut]
+
+
 class TagIn(BaseModel):
     """What a tag is to name."""
 
@@ -82,6 +113,18 @@ def image_routes(images: Images) -> APIRouter:
         note = "the image still answers by its digest: to delete that too, DELETE …/-/manifests/" + gone.digest
         return {"digest": gone.digest, "note": note}
 
+    _deletions(routes, images)
+    return routes
+
+
+def _deletions(routes: APIRouter, images: Images) -> None:
+    @routes.post(
+        "/deletions", response_model=OutcomesOut, summary="Delete many tags or images, each only if it is what was seen"
+    )
+    async def delete_many(who: Who, address: Address, name: str, wanted: WantedManyIn) -> dict[str, object]:
+        deletes = [Wanted(each.digest, each.tag) for each in wanted.items]
+        return {"items": await images.delete_many(who, name, deletes, address)}
+
     @routes.get("/manifests/{digest}/deletion", response_model=PreviewOut, summary="What deleting an image would take")
     async def preview(who: Who, address: Address, name: str, digest: str) -> Preview:
         return await images.preview(who, name, digest, address)
@@ -93,5 +136,3 @@ def image_routes(images: Images) -> APIRouter:
     @routes.post("/manifests/{digest}/undo", response_model=RestoredOut, summary="Bring back a deleted image")
     async def undo(who: Who, address: Address, name: str, digest: str) -> Restored:
         return await images.undo(who, name, digest, address)
-
-    return routes

@@ -137,6 +137,26 @@ def purge_list_routes(purging: Purging) -> APIRouter:
     return routes
 
 
+def installation_purge_routes(purging: Purging) -> APIRouter:
+    """The routes of purges that were made where there are no accounts."""
+    routes = APIRouter(prefix="/purges", tags=["purging"])
+
+    @routes.get("", response_model=Page[PurgeOut], summary="The purges of the whole installation")
+    async def purges(who: Who, after: AfterNumber = 0, limit: Limit = PAGE) -> dict[str, object]:
+        found: Sequence[Purge] = await purging.list(who, "", after, limit + 1)
+        return page([each._asdict() for each in found], [each.id for each in found], limit)
+
+    @routes.get("/{id}", response_model=ExposureOut, summary="The report of such a purge, as it is known now")
+    async def report(who: Who, id: Identity) -> dict[str, object]:  # noqa: A002 - as the path says it
+        return _shown(await purging.report(who, "", id))
+
+    @routes.delete("/{id}", status_code=204, summary="Lift such a purge: the digest may be pushed again")
+    async def lift(who: Who, address: Address, id: Identity) -> None:  # noqa: A002
+        await purging.lift(who, "", id, address)
+
+    return routes
+
+
 def _shown(report: Exposure) -> dict[str, object]:
     """As JSON has it: named tuples would be lists."""
     plain = ("complete_until", "unreachable", "advice")

@@ -121,6 +121,26 @@ def repository_routes(repositories: Repositories) -> APIRouter:
     return routes
 
 
+def open_repository_routes(repositories: Repositories) -> APIRouter:
+    """What there is of it without accounts."""
+    routes = APIRouter(prefix="/repositories", tags=["repositories"])
+
+    @routes.get("", response_model=Page[RepositoryOut], summary="All repositories")
+    async def list_repositories(who: Who, after: After = "", limit: Limit = PAGE) -> dict[str, object]:
+        found = await repositories.list(who, after, limit + 1)
+        return page(found, [each.name for each in found], limit)
+
+    @routes.get("/{name:path}", response_model=RepositoryOut, summary="A repository")
+    async def get(who: Who, name: str) -> Repository:
+        return await repositories.get(who, name)
+
+    @routes.delete("/{name:path}", status_code=204, summary="End a repository with everything in it")
+    async def delete(who: Who, address: Address, name: str) -> None:
+        await repositories.delete(who, name, address)
+
+    return routes
+
+
 def _parts(routes: APIRouter, repositories: Repositories) -> None:
     @routes.get("/{name:path}/-/readme", response_model=Readme, summary="Its README")
     async def readme(who: Who, name: str) -> Readme:

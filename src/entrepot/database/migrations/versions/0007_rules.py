@@ -73,7 +73,7 @@ def _purges() -> None:
     op.create_table(  # a digest that must not come back to a namespace until it is lifted
         "purges",
         sa.Column("id", _ID, primary_key=True, autoincrement=True),
-        sa.Column("namespace_id", _ID, sa.ForeignKey("accounts.id"), nullable=False),
+        sa.Column("namespace_id", _ID, sa.ForeignKey("accounts.id")),  # NULL: of the whole installation
         sa.Column("repository_id", _ID, sa.ForeignKey("repositories.id"), nullable=False),  # where it was asked for
         sa.Column("digest", _TEXT, nullable=False),
         sa.Column("reason", _TEXT, nullable=False),
