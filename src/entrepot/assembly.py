@@ -80,6 +80,7 @@ def assemble(
         observer,
         entrance.requests,
         plane.downloads,
+        nodes=caching.door,
         idle_timeout=settings.uploads.idle_timeout,
         public_url=settings.http.public_url or None,
     )

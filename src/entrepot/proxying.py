@@ -10,6 +10,7 @@ from entrepot.config import Settings
 from entrepot.config.upstreams import ConfiguredUpstream
 from entrepot.data_plane import DataPlane
 from entrepot.database.engine import Engine
+from entrepot.database.leases import DatabaseLeases
 from entrepot.database.upstreams import DatabaseUpstreams
 from entrepot.jobs.runner import Job
 from entrepot.proxy.blobs import ProxiedBlobs
@@ -18,11 +19,15 @@ from entrepot.proxy.flights import Flights
 from entrepot.proxy.ledger import Ledger
 from entrepot.proxy.listings import ProxiedListings
 from entrepot.proxy.manifests import ProxiedManifests
+from entrepot.proxy.nodes import LEASE_SECONDS, Arrivals, Nodes
 from entrepot.proxy.repositories import Repositories
 from entrepot.proxy.sources import Sources
+from entrepot.proxy.turns import Turns
 from entrepot.proxy.upstream import Upstream, Upstreams
 from entrepot.registry.manifests import Manifests
+from entrepot.registry.ports import Bytes
 from entrepot.storage.spools import SpoolFiles
+from entrepot.web.nodes import NodeDoor
 from entrepot.web.v2.naming import Mirror
 
 _CLEAN_SECONDS = 3600
@@ -40,6 +45,7 @@ class Cache:
     manifests: ProxiedManifests
     ledger: Ledger
     jobs: list[Job]
+    door: NodeDoor | None
 
 
 def upstreams_of(settings: Settings) -> Upstreams:
@@ -56,6 +62,7 @@ def make_cache(
     settings: Settings,
     engine: Engine,
     plane: DataPlane,
+    store: Bytes,
     ledger: Ledger,
     mirror_port: int | None,
     stack: AsyncExitStack,
@@ -71,21 +78,39 @@ def make_cache(
 
     sources = Sources(upstreams, connect, ledger)
     spools = SpoolFiles(settings.data_dir)
-    flights = Flights(spools)
+    nodes, door, cluster_jobs = _among_others(settings, engine, spools, stack)
+    flights = Flights(spools, nodes)
     stack.push_async_callback(flights.close)
     known, rows = DatabaseUpstreams(engine), plane.manifest_rows
     keeping = Manifests(rows, accept_missing=True)
-    manifests = ProxiedManifests(sources, keeping, rows, known, spools)
-    blobs = ProxiedBlobs(sources, plane.blob_rows, rows, known, plane.uploads, flights)
+    manifests = ProxiedManifests(sources, keeping, rows, known, Turns(spools, nodes))
+    blobs = ProxiedBlobs(sources, plane.blob_rows, rows, known, plane.uploads, store, flights)
     repositories = Repositories(upstreams, plane.manifests, plane.blobs, manifests, blobs)
     jobs = [
         Job("remove what never arrived", _CLEAN_SECONDS, spools.clean),
         Job("keep upstreams within their size", _EVICT_SECONDS, Eviction(upstreams, settings.cache.size, known).run),
+        *cluster_jobs,
     ]
     mirror = _mirror(settings, configured, mirror_port)
-    return Cache(
-        upstreams, mirror, repositories, ProxiedListings(sources), manifests, ledger, jobs if upstreams else []
-    )
+    listings = ProxiedListings(sources)
+    return Cache(upstreams, mirror, repositories, listings, manifests, ledger, jobs if upstreams else [], door)
+
+
+def _among_others(
+    settings: Settings, engine: Engine, spools: SpoolFiles, stack: AsyncExitStack
+) -> tuple[Nodes | None, NodeDoor | None, list[Job]]:
+    """What this node needs to fetch together with others, where it says how they reach it."""
+    if not settings.cluster.advertise or not settings.upstreams:
+        return None, None, []
+    from entrepot.access.node_key import NodeKey
+    from entrepot.client.nodes import ARRIVING, NodeClient
+
+    key = NodeKey(settings.secret_key.encode())
+    rows = DatabaseLeases(engine, settings.cluster.advertise, LEASE_SECONDS)
+    peers = NodeClient(key.sign)
+    stack.push_async_callback(peers.close)
+    door = NodeDoor(ARRIVING, Arrivals(spools), key)
+    return Nodes(rows, peers), door, [Job("forget leases", _CLEAN_SECONDS, rows.forget)]
 
 
 def _mirror(settings: Settings, configured: Mapping[str, ConfiguredUpstream], port: int | None) -> Mirror | None:

@@ -77,7 +77,7 @@ async def _work(settings: Settings, metrics: Metrics, ledger: Ledger, listeners:
         )
         plane = make_data_plane(settings, engine, store)
         mirror_port = listeners[1].getsockname()[1] if len(listeners) > 1 else None
-        caching = make_cache(settings, engine, plane, ledger, mirror_port, stack)
+        caching = make_cache(settings, engine, plane, store, ledger, mirror_port, stack)
         entrance, jobs = await _entrance(settings, engine, guard, metrics, plane, caching, stack)
         parts = assemble(settings, engine, store, entrance, guard, observer, plane, caching)
         gc.collect()

@@ -20,6 +20,7 @@ from entrepot.database.upstreams import DatabaseUpstreams
 from entrepot.proxy.ledger import Ledger
 from entrepot.proxy.manifests import ProxiedManifests
 from entrepot.proxy.sources import Sources
+from entrepot.proxy.turns import Turns
 from entrepot.proxy.upstream import Place, Upstream, Upstreams
 from entrepot.registry.manifests import Manifests
 from entrepot.storage.spools import SpoolFiles
@@ -65,7 +66,7 @@ class Hub:
         raise NotImplementedError
 
 
-class Turns(SpoolFiles):
+class Locks(SpoolFiles):
     """The locks of a node, which say when somebody has to wait."""
 
     def __init__(self, data: Path, waits: asyncio.Event) -> None:
@@ -94,7 +95,7 @@ def a_worker(
     rows, upstream = database.connect(), Upstream(ALIAS, "http://up.example")
     sources = Sources(Upstreams([upstream]), lambda upstream, heard: hub, ledger)
     keeping = Manifests(rows.manifests, accept_missing=True)
-    turns = Turns(data, hub.both_have_asked)
+    turns = Turns(Locks(data, hub.both_have_asked), None)
     manifests = ProxiedManifests(sources, keeping, rows.manifests, DatabaseUpstreams(rows.engine), turns)
 
     async def ask(path: str, reference: str) -> str:

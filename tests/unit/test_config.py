@@ -146,6 +146,7 @@ upstreams:
   ghcr.io: {username: bot, password: secret, fresh: {v*: pinned, "*": 5m}, allow: [org/*], size: 20GB, read: everyone}
 cache: {size: 20GB}
 mirror: {upstream: ghcr.io, listen: ":5001", everywhere: no}
+cluster: {advertise: "http://10.0.0.5:5000"}
 log: {level: debug, format: text, access: off}
 """
 

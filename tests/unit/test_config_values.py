@@ -123,6 +123,16 @@ def test_no_text_whatever_makes_anything_but_a_value_or_one_line(path: str, text
         ({"ENTREPOT_HTTP__TLS__CERTIFICATE": "a"}, "http.tls.certificate", "needs http.tls.key"),
         ({"ENTREPOT_HTTP__TLS__KEY": "a"}, "http.tls.key", "needs http.tls.certificate"),
         ({"ENTREPOT_STORAGE__BACKEND": "s3"}, "storage.backend", "needs storage.s3.bucket"),
+        ({"ENTREPOT_CLUSTER__ADVERTISE": "http://10.0.0.5"}, "cluster.advertise", "needs database.url"),
+        (
+            {
+                "ENTREPOT_CLUSTER__ADVERTISE": "http://10.0.0.5",
+                "ENTREPOT_DATABASE__URL": "postgresql://db/x",
+                "ENTREPOT_OPEN": "yes",
+            },
+            "cluster.advertise",
+            "needs secret_key",
+        ),
         (
             {"ENTREPOT_STORAGE__S3__ACCESS_KEY_ID": "a"},
             "storage.s3.access_key_id",

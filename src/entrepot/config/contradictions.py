@@ -30,6 +30,7 @@ def contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
             " type --open-to-network as well if that is meant, or listen on 127.0.0.1",
         )
     yield from _contradictions_of_mirror(settings)
+    yield from _contradictions_of_cluster(settings)
     if settings.database.url and not settings.open and not settings.secret_key:
         yield "secret_key", "must be set where accounts are on PostgreSQL: the same on every node"
 
@@ -45,3 +46,12 @@ def _contradictions_of_mirror(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "mirror.upstream", f"is {mirror.upstream}, which a mirror would show to everybody: set its read: everyone"
     if mirror.listen is not None and mirror.listen.port == settings.http.listen.port and mirror.listen.port:
         yield "mirror.listen", "has the port of http.listen: take another one"
+
+
+def _contradictions_of_cluster(settings: Settings) -> Iterator[tuple[str, str]]:
+    if not settings.cluster.advertise:
+        return
+    if not settings.database.url:
+        yield "cluster.advertise", "needs database.url: nodes share a PostgreSQL database"
+    elif not settings.secret_key:
+        yield "cluster.advertise", "needs secret_key, the same on every node: it signs what they ask each other"

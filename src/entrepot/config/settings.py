@@ -269,6 +269,18 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Cluster:
+    """Several nodes on one PostgreSQL database."""
+
+    advertise: str = _one(
+        kinds.ORIGIN,
+        "",
+        "Where the other nodes reach this one: then they fetch each blob and manifest of an upstream once, together."
+        " Empty: this node fetches for itself.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What is written to standard error."""
 
@@ -329,6 +341,7 @@ class Settings:
     )
     cache: Cache = Cache()
     mirror: Mirror = Mirror()
+    cluster: Cluster = Cluster()
     log: Log = Log()
 
 

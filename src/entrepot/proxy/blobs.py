@@ -8,10 +8,11 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from entrepot.access.grant import Grant
-from entrepot.client.errors import RemoteError
+from entrepot.client.errors import RemoteError, RemoteFailed
+from entrepot.client.remote import Arriving
 from entrepot.oci.digest import Digest
 from entrepot.proxy.errors import as_answer
 from entrepot.proxy.flights import Errand, Flights
@@ -22,7 +23,7 @@ from entrepot.proxy.sources import Sources
 from entrepot.proxy.upstream import Place
 from entrepot.registry.admission import admitted
 from entrepot.registry.errors import Denied, Unauthorized, UpstreamSlow
-from entrepot.registry.ports import BlobRows, RepositoryRows, StoredBlob
+from entrepot.registry.ports import BlobRows, Bytes, RepositoryRows, StoredBlob
 from entrepot.registry.uploads import Incoming, Uploads
 
 _REMEMBERED = 20_000  # blobs of which a worker knows that their use is written down
@@ -38,6 +39,7 @@ class ProxiedBlobs:
         repositories: RepositoryRows,
         known: UpstreamRows,
         uploads: Uploads,
+        store: Bytes,
         flights: Flights,
     ) -> None:
         self._sources = sources
@@ -45,6 +47,7 @@ class ProxiedBlobs:
         self._repositories = repositories
         self._known = known
         self._uploads = uploads
+        self._bytes = store
         self._flights = flights
         self._used: dict[tuple[str, str], int] = {}
         self._notes: set[asyncio.Task[None]] = set()
@@ -125,8 +128,16 @@ class ProxiedBlobs:
         async def keep(chunks: AsyncIterator[bytes]) -> None:
             await self._uploads.push_at_once(name, digest, Incoming(chunks), NOBODY)
 
+        @asynccontextmanager
+        async def stored(start: int) -> AsyncGenerator[Arriving, None]:
+            found = await self._rows.find_blob(name, str(digest))
+            if found is None:
+                raise RemoteFailed(f"{name} was evicted while it was read")
+            async with aclosing(self._bytes.read(found.key, start)) as chunks:
+                yield Arriving(start, found.size, chunks)
+
         source = self._sources.of(place.upstream)
-        return Errand(digest, size, source, place.upstream.alias, place.path, is_stored, keep)
+        return Errand(digest, size, source, place.upstream.alias, place.path, is_stored, stored, keep)
 
 
 @asynccontextmanager

@@ -8,20 +8,24 @@ The last bytes are held back until the digest is verified, so that nobody ever h
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 import structlog
 
 from entrepot.client.errors import RemoteBusy, RemoteError, RemoteFailed, RemoteLied, RemoteSilent, RemoteUnreachable
+from entrepot.client.remote import Arriving
 from entrepot.oci.digest import Digest, Hash, hasher
 from entrepot.proxy.errors import as_answer
-from entrepot.proxy.ports import Registry, Spools
+from entrepot.proxy.nodes import Lease, Nodes, Progress
+from entrepot.proxy.ports import Leader, Registry, Spools
 from entrepot.registry.errors import RegistryError, StorageError, UpstreamError
 
 HELD_BACK = 64 * 1024  # bytes that are sent only after the digest is verified
 _READ = 256 * 1024
 _LOOK = 0.01  # seconds between two looks at a spool that another process writes
 _MOMENT = 0.02  # seconds that readers wait for more than a little
+_LOOK_AT_ROW = 0.05  # seconds between two looks at the lease of another node
 _ATTEMPTS = 3  # times that a broken download is gone on with
 _AGAIN = 0.2  # seconds before that
 _log = structlog.get_logger()
@@ -32,7 +36,8 @@ class Errand(NamedTuple):
 
     `size` is -1 if not known.
 
-    `is_stored`: whether it was stored meanwhile. `keep` stores verified bytes, durably when it returns.
+    `is_stored`: whether it was stored meanwhile; `stored` is then what is stored, from an offset on. `keep` stores
+    verified bytes, durably when it returns.
     """
 
     digest: Digest
@@ -41,18 +46,21 @@ class Errand(NamedTuple):
     alias: str
     path: str
     is_stored: Callable[[], Awaitable[bool]]
+    stored: Callable[[int], AbstractAsyncContextManager[Arriving]]
     keep: Callable[[AsyncIterator[bytes]], Awaitable[None]]
 
 
 class Flight:
     """A blob that arrives. `size` is in bytes, -1 as long as it is not known."""
 
-    def __init__(self, errand: "Errand", spools: Spools) -> None:
+    def __init__(self, errand: "Errand", spools: Spools, nodes: Nodes | None) -> None:
         self.digest = errand.digest
         self.size = errand.size
         self.landed_before = False
         self._errand = errand
         self._spools = spools
+        self._nodes = nodes
+        self._followed = ""  # the token of the lease of the node that was followed
         self._spool = spools.open(str(errand.digest))
         self._there = 0
         self._verified = False
@@ -133,15 +141,73 @@ class Flight:
             raise
 
     async def _fetch(self) -> None:
+        if self._spool.verified:
+            self._publish()
+        running = await self._hash_of_what_is_there()
+        if self._nodes is None:
+            await self._land(running)
+            return
+        while True:
+            took = await self._nodes.take(
+                str(self.digest), lambda: Progress(self.size, self._there), followed=self._followed
+            )
+            if isinstance(took, Lease):
+                async with took:
+                    await (
+                        self._land_what_is_stored(running) if await self._errand.is_stored() else self._land(running)
+                    )
+                return
+            await self._follow(took, running)
+
+    async def _land(self, running: Hash) -> None:
+        """Fetch it, and store it."""
         if not self._spool.verified:
-            await self._download()
-            self._spool.verify()
-        self._there = self.size = self._spool.size
-        self._begun = self._verified = True
-        self._tell()
+            await self._download(running)
+            self._verify(running)
+        self._publish()
         if self._spool.named:
             await self._errand.keep(self._stored_bytes())
             self._spool.remove()
+
+    async def _land_what_is_stored(self, running: Hash) -> None:
+        """Another node has stored it: whoever reads here gets the rest from the store."""
+        if not self._begun and not self._there:
+            self.landed_before = True
+        elif not self._spool.verified:
+            await self._receive(self._errand.stored(self._there), running)
+            self._verify(running)
+            self._publish()
+        self._spool.remove()
+
+    async def _follow(self, leader: Leader, running: Hash) -> None:
+        """Read what arrives at another node, as long as it comes."""
+        assert self._nodes is not None
+        if leader.wrong is not None:
+            self._withdraw()
+            raise RemoteLied(leader.wrong)
+        self._followed = leader.token
+        self.size = self.size if self.size >= 0 else leader.size
+        if not self._verified and self.size >= 0:
+            with contextlib.suppress(RemoteFailed):  # then its lease says what is to be done
+                arriving = self._nodes.arriving(leader, str(self.digest), self._there, self.size)
+                await self._receive(arriving, running)
+                self._verify(running)
+                self._publish()
+                return
+        await asyncio.sleep(_LOOK_AT_ROW)
+
+    def _verify(self, running: Hash) -> None:
+        actual = f"{self.digest.algorithm}:{running.hexdigest()}"
+        if actual != str(self.digest):
+            self._withdraw()
+            _log.error("wrong bytes were sent", repository=self._errand.path, wanted=str(self.digest), got=actual)
+            raise RemoteLied(f"{self._errand.alias} sent bytes of the digest {actual} for {self.digest}")
+        self._spool.verify()
+
+    def _publish(self) -> None:
+        self._there = self.size = self._spool.size
+        self._begun = self._verified = True
+        self._tell()
 
     def _watch(self) -> bool:
         """Look at what another process writes; True when that is the end of it."""
@@ -154,11 +220,10 @@ class Flight:
         self._tell()
         return self._verified
 
-    async def _download(self) -> None:
-        running = await self._hash_of_what_is_there()
+    async def _download(self, running: Hash) -> None:
         for attempt in range(_ATTEMPTS):
             try:
-                await self._receive(running)
+                await self._receive(self._errand.origin.blob(self._errand.path, str(self.digest), self._there), running)
                 break
             except RemoteBusy:
                 raise
@@ -168,17 +233,12 @@ class Flight:
                 if attempt == _ATTEMPTS - 1 or unknown or silent:
                     raise
                 await asyncio.sleep(_AGAIN)
-        actual = f"{self.digest.algorithm}:{running.hexdigest()}"
-        if actual != str(self.digest):
-            self._withdraw()
-            _log.error(
-                "an upstream sent wrong bytes", repository=self._errand.path, wanted=str(self.digest), got=actual
-            )
-            raise RemoteLied(f"{self._errand.alias} sent bytes of the digest {actual} for {self.digest}")
 
     async def _hash_of_what_is_there(self) -> Hash:
         """What a leader before us has left is gone on with, after it was read once."""
         running = hasher(self.digest.algorithm)
+        if self._verified:
+            return running
         position = 0
         while chunk := await asyncio.to_thread(self._spool.read, position, 1024 * 1024):
             await asyncio.to_thread(running.update, chunk)
@@ -186,8 +246,8 @@ class Flight:
         self._there = position
         return running
 
-    async def _receive(self, running: Hash) -> None:
-        async with self._errand.origin.blob(self._errand.path, str(self.digest), self._there) as arriving:
+    async def _receive(self, source: AbstractAsyncContextManager[Arriving], running: Hash) -> None:
+        async with source as arriving:
             position = arriving.start
             if arriving.size is not None:
                 if 0 <= self.size != arriving.size:
@@ -242,8 +302,10 @@ class Flight:
 class Flights:
     """The flights of a worker."""
 
-    def __init__(self, spools: Spools) -> None:
+    def __init__(self, spools: Spools, nodes: Nodes | None) -> None:
+        """`nodes`: the other nodes, where there are any."""
         self._spools = spools
+        self._nodes = nodes
         self._flights: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -252,7 +314,7 @@ class Flights:
         key = str(errand.digest)
         flight = self._flights.get(key)
         if flight is None:
-            flight = Flight(errand, self._spools)
+            flight = Flight(errand, self._spools, self._nodes)
             self._flights[key] = flight
             task = asyncio.create_task(flight.run())
             self._tasks.add(task)

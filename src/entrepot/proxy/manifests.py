@@ -7,8 +7,7 @@ ask at the same time.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
@@ -21,8 +20,9 @@ from entrepot.client.errors import RemoteAbsent, RemoteDenied, RemoteError, Remo
 from entrepot.oci.digest import Digest, InvalidDigest
 from entrepot.proxy.errors import as_answer
 from entrepot.proxy.ledger import Count
-from entrepot.proxy.ports import Spools, UpstreamRows
+from entrepot.proxy.ports import UpstreamRows
 from entrepot.proxy.sources import Source, Sources
+from entrepot.proxy.turns import Turns
 from entrepot.proxy.upstream import Place, Upstream
 from entrepot.registry.admission import admitted
 from entrepot.registry.errors import Denied, RegistryError, Unauthorized
@@ -51,14 +51,14 @@ class ProxiedManifests:
     """Finds manifests in upstreams' repositories."""
 
     def __init__(
-        self, sources: Sources, stored: Manifests, rows: ManifestRows, seen: UpstreamRows, spools: Spools
+        self, sources: Sources, stored: Manifests, rows: ManifestRows, seen: UpstreamRows, turns: Turns
     ) -> None:
         """`stored` keeps what was fetched, without asking for its blobs."""
         self._sources = sources
         self._stored = stored
         self._rows = rows
         self._seen = seen
-        self._spools = spools
+        self._turns = turns
         self._checked: dict[tuple[str, str], float] = {}  # microseconds of the database's clock
         self._absent: dict[tuple[str, str], tuple[float, RegistryError]] = {}
         self._running: dict[str, asyncio.Task[StoredManifest]] = {}
@@ -88,7 +88,7 @@ class ProxiedManifests:
         source = self._sources.of(place.upstream)
 
         async def fetch() -> StoredManifest:
-            async with self._turn(name, digest):
+            async with self._turns.manifest(name, digest):
                 there = await self._rows.find_manifest(name, digest)
                 return there or await self._fetch(name, digest, place, source)
 
@@ -152,7 +152,7 @@ class ProxiedManifests:
         self, name: str, tag: str, digest: str | None, place: Place, source: Source, found: StoredManifest | None
     ) -> StoredManifest:
         """What a look has found; `digest` is None when the upstream does not say it."""
-        async with self._turn(name, digest):
+        async with self._turns.manifest(name, digest):
             there = await self._rows.find_manifest(name, digest or tag)
             if digest is None and there is not None and (found is None or there.digest != found.digest):
                 return there  # somebody fetched it meanwhile
@@ -169,7 +169,7 @@ class ProxiedManifests:
         """
         if place.upstream.delay or source.page.limit is not None or await self._holds(name):
             return None
-        async with self._turn(name, None):
+        async with self._turns.manifest(name, None):
             there = await self._rows.find_manifest(name, tag)
             if there is None:
                 if await self._holds(name):
@@ -181,20 +181,6 @@ class ProxiedManifests:
     async def _holds(self, name: str) -> bool:
         repository = await self._rows.find_repository(name)
         return repository is not None and repository.holding
-
-    @asynccontextmanager
-    async def _turn(self, name: str, digest: str | None) -> AsyncGenerator[None, None]:
-        """Fetch a manifest of this digest, and nobody else does; None for one of which only the tag is known.
-
-        That one may be any of the repository, so nothing else of the repository is fetched meanwhile. Whoever has the
-        turn looks whether it was stored while it waited.
-        """
-        if digest is None:
-            async with self._spools.turn(name):
-                yield
-        else:
-            async with self._spools.turn(name, shared=True), self._spools.turn(f"{name}@{digest}"):
-                yield
 
     async def _fetch(
         self, name: str, reference: str, place: Place, source: Source, tag: str | None = None

@@ -134,3 +134,55 @@ class Spools(Protocol):
     def turn(self, key: str, *, shared: bool = False) -> AbstractAsyncContextManager[None]:
         """One at a time of all processes of a node, by key; those who share a turn have it together."""
         ...
+
+    def existing(self, digest: str) -> Spool | None:
+        """The spool of a blob if it is there."""
+        ...
+
+
+class Leader(NamedTuple):
+    """The node that fetches a blob for all, as its row says.
+
+    `node` is where the others reach it, `token` this lease and no other. `size` in bytes, -1 while it is not known.
+    `wrong`: what was wrong with the bytes that it got, if it has given up for that.
+    """
+
+    node: str
+    token: str
+    size: int
+    wrong: str | None
+
+
+class LeaseRows(Protocol):
+    """Who of all nodes fetches what. A lease lapses by the database's clock unless it is renewed.
+
+    Whoever asks for one has the turn, or the spool, of its own node: what the node itself had before is left over.
+    """
+
+    async def take(self, key: str, token: str, size: int, followed: str) -> Leader | None:
+        """Lead, with this token; else who leads. That the bytes of the lease `followed` were wrong is told first."""
+        ...
+
+    async def take_manifest(self, repository: str, digest: str | None, token: str) -> bool:
+        """Lead for a manifest; without a digest for any of the repository, while no other node has one of it."""
+        ...
+
+    async def renew(self, key: str, token: str, size: int, arrived: int) -> None:
+        """Go on for one more term; `arrived` of `size` bytes are there."""
+        ...
+
+    async def give_up(self, key: str, token: str, wrong: str) -> None:
+        """What arrived was wrong, and this is how."""
+        ...
+
+    async def release(self, key: str, token: str) -> None:
+        """It is done, or somebody else may go on."""
+        ...
+
+
+class Peers(Protocol):
+    """The other nodes; failures are RemoteFailed."""
+
+    def arriving(self, node: str, digest: str, start: int, size: int) -> AbstractAsyncContextManager[Arriving]:
+        """What arrives there, from an offset on, as it grows: not verified."""
+        ...

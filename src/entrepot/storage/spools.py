@@ -31,9 +31,12 @@ _ABANDONED = 86400.0  # seconds after which an unfinished file that nobody write
 class SpoolFile:
     """The port Spool."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, flags: int = os.O_CREAT) -> None:
         self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+        except PermissionError:  # it is verified, and nobody writes it any more
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def lead(self) -> bool:
         """See the port."""
@@ -87,7 +90,8 @@ class SpoolFile:
 
     def __del__(self) -> None:
         """Close when the last who reads has gone; nobody has to keep count of them."""
-        os.close(self._descriptor)
+        if hasattr(self, "_descriptor"):  # else it could not be opened
+            os.close(self._descriptor)
 
 
 class SpoolFiles:
@@ -100,9 +104,18 @@ class SpoolFiles:
         """See the port. A file that was unlinked between opening and looking is not ours: try again."""
         try:
             make_directory(self._directory)
-            return SpoolFile(self._directory / digest.replace(":", "-"))
+            return SpoolFile(self._path(digest))
         except OSError as error:
             raise StorageError(f"the directory for what arrives cannot be used: {error.strerror}") from error
+
+    def existing(self, digest: str) -> SpoolFile | None:
+        """See the port."""
+        try:
+            return SpoolFile(self._path(digest), 0)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"what arrives cannot be read: {error.strerror}") from error
 
     @asynccontextmanager
     async def turn(self, key: str, *, shared: bool = False) -> AsyncGenerator[None, None]:
@@ -126,6 +139,9 @@ class SpoolFiles:
     async def clean(self) -> int:
         """Remove unfinished files that nobody has written for a day; returns how many."""
         return await asyncio.to_thread(self._clean)
+
+    def _path(self, digest: str) -> Path:
+        return self._directory / digest.replace(":", "-")
 
     def _clean(self) -> int:
         if not self._directory.is_dir():

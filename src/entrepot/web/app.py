@@ -31,7 +31,7 @@ SENDFILE = "entrepot.sendfile"  # our ASGI extension: {"type": SENDFILE, "file"}
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _API = b"/api/"
 _OF_A_MIRROR = ("/v2", "/livez", "/readyz", "/metrics")
-_NOT_V2 = frozenset({"operations", "search"})
+_NOT_V2 = frozenset({"operations", "search", "nodes"})
 _log = structlog.get_logger()
 
 
@@ -60,13 +60,18 @@ class App:
         requests: RequestLimits,
         downloads: Downloads,
         *,
+        nodes: Door | None,
         idle_timeout: float,
         public_url: str | None,
     ) -> None:
-        """`others`: doors besides `/v2/`; `api` answers `/api/`; `idle_timeout`: seconds that a body may be silent."""
+        """`others`: doors besides `/v2/`; `api` answers `/api/`; `nodes`: the door of other nodes, which has no limits.
+
+        `idle_timeout`: seconds that a body may be silent.
+        """
         self._v2 = v2
         self._others = {path: door for door in others for path in door.paths}
         self._api = api
+        self._nodes = nodes
         self._operations = operations
         self._guard = guard
         self._observer = observer
@@ -135,6 +140,9 @@ class App:
             refusal = self._refusal(scope)
             if refusal is not None:
                 return "other", errors.refusal(403, "DENIED", refusal, headers=[(b"connection", b"close")]), address
+            request = Request(scope, receive, self._idle)
+            if self._nodes is not None and request.path in self._nodes.paths:
+                return self._nodes.route, await self._nodes.answer(request, address), address
             limited = self._requests.of_address(address)
             if limited is not None:
                 return (
@@ -142,7 +150,6 @@ class App:
                     errors.refusal(429, "TOOMANYREQUESTS", limited.message, headers=limited.headers),
                     address,
                 )
-            request = Request(scope, receive, self._idle)
             if self._v2.at_mirror(request.port) and not request.path.startswith(_OF_A_MIRROR):
                 return "other", errors.refusal(404, "UNSUPPORTED", "this is a mirror: it has nothing but /v2/"), address
             if request.path in self._operations.paths:

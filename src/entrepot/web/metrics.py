@@ -17,7 +17,7 @@ from entrepot.proxy.ledger import Count, Ledger, State
 
 ROUTES = (
     "ping", "catalog", "tags", "uploads", "upload", "blobs", "manifests", "referrers", "operations", "token", "api",
-    "search", "other",
+    "search", "nodes", "other",
 )  # fmt: skip
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other")
 STATUSES = (
