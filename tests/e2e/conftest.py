@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -106,13 +107,28 @@ def secure_registry(machine: Machine, authority: Authority) -> Registry:
     return start_registry(machine, "secure", host=PRIVATE_HOST, certificate=certificate, settings=settings)
 
 
+@pytest.fixture
+def distributed_settings(s3_server: str, postgres_server: str) -> Iterator[dict[str, str]]:
+    """Of a server with its rows in a new database of PostgreSQL and its bytes in a new bucket."""
+    with _distributed(s3_server, postgres_server) as settings:
+        yield settings
+
+
 @pytest.fixture(scope="session")
 def distributed_registry(machine: Machine, s3_server: str, postgres_server: str) -> Iterator[Registry]:
     """Entrepot without TLS on a loopback port, its rows in PostgreSQL and its bytes in object storage."""
+    with _distributed(s3_server, postgres_server) as settings:
+        made = start_registry(machine, "distributed", settings=settings)
+        yield made
+        made.process.stop()
+
+
+@contextmanager
+def _distributed(s3_server: str, postgres_server: str) -> Iterator[dict[str, str]]:
     bucket = Bucket(s3_server, f"e2e-{uuid4().hex}")
     bucket.create()
     with new_database(postgres_server) as database:
-        settings = {
+        yield {
             "ENTREPOT_DATABASE__URL": database,
             "ENTREPOT_STORAGE__BACKEND": "s3",
             "ENTREPOT_STORAGE__S3__BUCKET": bucket.name,
@@ -121,9 +137,6 @@ def distributed_registry(machine: Machine, s3_server: str, postgres_server: str)
             "ENTREPOT_STORAGE__S3__ACCESS_KEY_ID": bucket.access_key_id,
             "ENTREPOT_STORAGE__S3__SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
         }
-        made = start_registry(machine, "distributed", settings=settings)
-        yield made
-        made.process.stop()
 
 
 @pytest.fixture(params=["plain", "secure", "distributed"])

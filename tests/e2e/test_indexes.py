@@ -26,7 +26,7 @@ BUILDKIT_CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 IN_TOTO = "application/vnd.in-toto+json"
 
 
-def _attestation(layout: Layout, image: Descriptor) -> Descriptor:
+def attestation(layout: Layout, image: Descriptor) -> Descriptor:
     """What BuildKit puts beside an image: a manifest of platform unknown/unknown that holds a statement about it."""
     statement = {"_type": "https://in-toto.io/Statement/v0.1", "subject": [{"digest": image["digest"]}]}
     kind = {"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}
@@ -39,11 +39,25 @@ def _attestation(layout: Layout, image: Descriptor) -> Descriptor:
     return layout.document(OCI_MANIFEST, content, platform=platform, annotations=about)
 
 
+def push_buildkit_cache(registry: Registry, repository: str) -> tuple[bytes, list[Descriptor]]:
+    """Push the form that BuildKit exported with `type=registry` by default before v0.21; the cache, what it names."""
+    layers = [tar({f"step-{number}": b"cached"}) for number in range(3)]
+    config = json.dumps({"layers": [{"blob": sha256(layer)} for layer in layers], "records": []}).encode()
+    entries: list[Descriptor] = []
+    for blob, media_type in [*((layer, OCI_LAYER) for layer in layers), (config, BUILDKIT_CACHE_CONFIG)]:
+        digest = registry.upload_blob(repository, blob)
+        entries.append({"mediaType": media_type, "digest": digest, "size": len(blob)})
+    cache = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+    pushed = registry.put_manifest(repository, "buildcache", OCI_INDEX, cache)
+    assert (pushed.status, pushed.digest) == (201, sha256(cache))
+    return cache, entries
+
+
 def test_attestations_travel_with_their_platforms(
     machine: Machine, registry: Registry, layout: Layout, directory: Path
 ) -> None:
     images = [layout.image([tar({"arch": platform["architecture"].encode()})], platform) for platform in (AMD64, ARM64)]
-    children = [*images, *(_attestation(layout, image) for image in images)]
+    children = [*images, *(attestation(layout, image) for image in images)]
     index = layout.index(children)
     layout.tag(index, "v1")
     name = f"{registry.address}/indexes/attested:v1"
@@ -61,17 +75,8 @@ def test_attestations_travel_with_their_platforms(
 def test_a_buildkit_cache_whose_manifests_are_layers_is_pushed_and_read_back(
     machine: Machine, registry: Registry
 ) -> None:
-    """The form that BuildKit exported with `type=registry` by default before v0.21."""
     repository = "indexes/cache"
-    layers = [tar({f"step-{number}": b"cached"}) for number in range(3)]
-    config = json.dumps({"layers": [{"blob": sha256(layer)} for layer in layers], "records": []}).encode()
-    entries: list[Descriptor] = []
-    for blob, media_type in [*((layer, OCI_LAYER) for layer in layers), (config, BUILDKIT_CACHE_CONFIG)]:
-        digest = registry.upload_blob(repository, blob)
-        entries.append({"mediaType": media_type, "digest": digest, "size": len(blob)})
-    cache = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
-    pushed = registry.put_manifest(repository, "buildcache", OCI_INDEX, cache)
-    assert (pushed.status, pushed.digest) == (201, sha256(cache))
+    cache, entries = push_buildkit_cache(registry, repository)
     assert registry.manifest(repository, "buildcache").body == cache
     assert machine.run("crane", "manifest", f"{registry.address}/{repository}:buildcache").encode().strip() == cache
     for entry in entries:
