@@ -56,22 +56,24 @@ def fetched(upstream: Upstream, layer: bytes) -> tuple[int, list[int]]:
     return count, [int(each.removeprefix("bytes=").rstrip("-")) for each in upstream.script.ranges_asked]
 
 
-def kill(server: Server) -> None:
-    """SIGKILL to a whole node."""
+def signal_all(server: Server, number: int) -> None:
+    """A signal to all processes of a node."""
     for process in (server.process.pid, *server.workers()):
-        os.kill(process, signal.SIGKILL)
-    server.process.wait()
+        os.kill(process, number)
 
 
-def test_when_the_node_that_fetches_dies_another_goes_on_for_what_is_missing(
+def test_when_the_node_that_fetches_dies_one_of_the_others_goes_on_for_what_is_missing(
     tmp_path: Path, shared: dict[str, str], upstream: Upstream
 ) -> None:
-    with a_node(tmp_path / "a", upstream.url, shared) as one, a_node(tmp_path / "b", upstream.url, shared) as other:
-        layer, (cut, reader, again) = an_arriving_blob(upstream, one, other, other)
-        kill(one)
+    with (
+        a_node(tmp_path / "a", upstream.url, shared) as one,
+        a_node(tmp_path / "b", upstream.url, shared) as other,
+        a_node(tmp_path / "c", upstream.url, shared) as third,
+    ):
+        layer, (cut, *readers) = an_arriving_blob(upstream, one, other, other, third)
+        signal_all(one, signal.SIGKILL)
         go_on(upstream)
-        assert reader.rest() == layer
-        assert again.rest() == layer
+        assert [reader.rest() == layer for reader in readers] == [True] * 3
         assert layer.startswith(cut.rest())
         count, ranges = fetched(upstream, layer)
         assert count == 2
@@ -122,4 +124,44 @@ def test_a_node_that_cannot_be_reached_keeps_its_lease_and_the_others_get_the_re
         go_on(upstream)
         assert reader.rest() == layer
         assert first.rest() == layer
+        assert fetched(upstream, layer) == (1, [])
+
+
+def test_when_a_node_is_frozen_its_lease_lapses_and_when_it_thaws_it_does_no_harm(
+    tmp_path: Path, shared: dict[str, str], upstream: Upstream
+) -> None:
+    with a_node(tmp_path / "a", upstream.url, shared) as one, a_node(tmp_path / "b", upstream.url, shared) as other:
+        layer, (first, reader) = an_arriving_blob(upstream, one, other)
+        signal_all(one, signal.SIGSTOP)
+        try:
+            go_on(upstream)
+            assert reader.rest() == layer
+        finally:
+            signal_all(one, signal.SIGCONT)
+        assert first.rest() == layer
+        count, ranges = fetched(upstream, layer)
+        assert ranges
+        assert count == 1 + len(ranges), "only what was missing is fetched again"
+        again = f"/v2/{ALIAS}/library/app/blobs/{digest_of(layer)}"
+        assert [node.get(again).body == layer for node in (one, other)] == [True] * 2
+
+
+def test_who_comes_to_a_node_that_cannot_reach_the_leader_is_told_to_come_again_and_fetches_nothing(
+    tmp_path: Path, shared: dict[str, str], upstream: Upstream
+) -> None:
+    port = free_ports(1)
+    with (
+        TcpProxy("127.0.0.1", port) as way,
+        a_node(tmp_path / "a", upstream.url, shared, port=port, advertise=f"http://127.0.0.1:{way.port}") as one,
+        a_node(tmp_path / "b", upstream.url, shared) as other,
+    ):
+        layer, (first,) = an_arriving_blob(upstream, one)
+        way.cut()
+        target = f"/v2/{ALIAS}/library/app/blobs/{digest_of(layer)}"
+        late = Reader(other, target, 0)
+        assert late.status == 504
+        late.rest()
+        go_on(upstream)
+        assert first.rest() == layer
+        assert other.get(target).body == layer
         assert fetched(upstream, layer) == (1, [])

@@ -6,11 +6,13 @@ The upstream is a hub of ours with Docker Hub's token service and limits, which 
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from tests.http.conftest import BOTH, large
+from tests.support.cache_nodes import ALIAS, a_node
 from tests.support.hub_world import World, serving_world
 from tests.support.serving import Server, digest_of, serving
 
@@ -67,6 +69,22 @@ def test_two_hundred_pulls_are_eight_at_a_hub_that_allows_ten(tmp_path: Path, st
             pulls = [(f"hub.example/{name}", manifest) for name, manifest in images.items()] * _CLIENTS
             assert set(_pulled(cache, pulls, _CLIENTS)) == {200}
             assert _left(hub) == _LIMIT - _IMAGES
+
+
+@pytest.mark.xdist_group("large")
+def test_two_hundred_pulls_at_two_nodes_are_eight_too(tmp_path: Path, postgres_server: str, s3_server: str) -> None:
+    with (
+        serving_world(tmp_path / "hub", limits__pulls__anonymous=str(_LIMIT)) as hub,
+        large(postgres_server, s3_server) as shared,
+        a_node(tmp_path / "a", hub.server.url, shared) as one,
+        a_node(tmp_path / "b", hub.server.url, shared) as other,
+        ThreadPoolExecutor(2) as both,
+    ):
+        images = _images(hub, _IMAGES)
+        hub.server.asks_from = None
+        pulls = [(f"{ALIAS}/{name}", manifest) for name, manifest in images.items()] * (_CLIENTS // 2 + 1)
+        assert set(chain(*both.map(lambda node: _pulled(node, pulls, _CLIENTS // 2), (one, other)))) == {200}
+        assert _left(hub) == _LIMIT - _IMAGES
 
 
 @pytest.mark.parametrize("nodes", [10, 100])
