@@ -1,13 +1,15 @@
 """Images at the API and by `?at=`: history, previews, deleting what was seen, and undo; on both stores."""
 
 import json
+import os
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from tests.support.hub_world import Person, World
-from tests.support.serving import OCI_INDEX, OCI_MANIFEST, a_manifest, digest_of
+from tests.support.serving import OCI_INDEX, OCI_MANIFEST, a_manifest, an_image, digest_of
 from tests.support.wire import Answer
 
 
@@ -213,3 +215,22 @@ def test_what_an_engine_prints_leads_to_the_tags_that_have_it_and_had_it(world: 
 
 def _time(micro: int) -> str:
     return datetime.fromtimestamp(micro / 1_000_000, UTC).isoformat(timespec="microseconds")
+
+
+def test_what_a_deletion_frees_tells_nothing_of_what_is_private_elsewhere(world: World) -> None:
+    olga, sam = world.person("olga"), world.person("sam")
+    config, layer = uuid4().bytes, os.urandom(50_000)
+    manifest = an_image(config, layer)
+    places = {who.name: world.repository(who, f"{who.name}/app", "private") for who in (olga, sam)}
+    freed = {}
+    for number, who in enumerate((olga, sam)):
+        client, name = world.by_basic(who), places[who.name]
+        for content in (config, layer):
+            client.push_blob(name, content)
+        assert client.put_manifest(name, "v1", manifest).status == 201
+        preview = ask(world, who, "GET", f"/repositories/{name}/-/manifests/{digest_of(manifest)}/deletion").json()
+        freed[number] = preview["freed"]
+    assert freed[0] == freed[1] == len(config) + len(layer) + len(manifest)
+    world.show(olga, places[olga.name], "public")
+    path = f"/repositories/{places[sam.name]}/-/manifests/{digest_of(manifest)}/deletion"
+    assert ask(world, sam, "GET", path).json()["freed"] == len(manifest)

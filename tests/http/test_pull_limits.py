@@ -11,12 +11,16 @@ from uuid import uuid4
 
 import pytest
 
+from entrepot.access.actor import Role, Scopes
 from tests.http.conftest import large
 from tests.support.hub_world import Person, World, serving_world
-from tests.support.serving import OCI_INDEX, a_manifest, descriptor, digest_of
+from tests.support.redis import RedisServer
+from tests.support.scripted_upstream import Upstream, scripted_upstream
+from tests.support.serving import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, a_manifest, descriptor, digest_of
 from tests.support.wire import Answer
 
 ANONYMOUS, ACCOUNT = 100, 200
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 LIMITS = {"limits__pulls": "docker-hub"}
 _ADDRESSES = iter(range(1, 60000))
 
@@ -28,9 +32,25 @@ def limited(factory: pytest.TempPathFactory, **where: str) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A server with Docker Hub's limits."""
-    with limited(tmp_path_factory) as world:
+def upstream() -> Iterator[Upstream]:
+    """Another registry, which everybody may read through ours."""
+    with scripted_upstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["small", pytest.param("large", marks=pytest.mark.xdist_group("large"))])
+def hub(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, upstream: Upstream
+) -> Iterator[World]:
+    """A server with Docker Hub's limits, on SQLite and files; then one on PostgreSQL, S3 and Redis."""
+    upstreams = json.dumps({"up.example": {"url": upstream.url}})
+    if request.param == "small":
+        with limited(tmp_path_factory, upstreams=upstreams) as world:
+            yield world
+        return
+    servers = request.getfixturevalue("postgres_server"), request.getfixturevalue("s3_server")
+    redis = request.getfixturevalue("redis_url")
+    with large(*servers) as where, limited(tmp_path_factory, upstreams=upstreams, redis__url=redis, **where) as world:
         yield world
 
 
@@ -100,6 +120,55 @@ def test_a_pull_as_of_a_time_counts(hub: World, image: tuple[str, bytes], addres
     answer = pull(hub, image[0], "v1?at=2999-01-01T00:00:00Z", address)
     assert (answer.status, remaining(answer)) == (200, ANONYMOUS - 1)
     assert remaining(pull(hub, image[0], "v1?at=2999-01-01T00:00:00Z", address, method="HEAD")) == ANONYMOUS - 1
+
+
+def test_what_belongs_to_an_image_is_no_pull(hub: World, image: tuple[str, bytes], address: str) -> None:
+    name, manifest = image
+    owner = hub.person("owner")
+    name = f"{owner.name}/signed"
+    visitor = hub.by_basic(owner)
+    manifest = visitor.push_image(name, "v1")
+    subject = descriptor(manifest, OCI_MANIFEST)
+    referrer = visitor.push_image(name, "signature", subject=subject, artifactType="application/vnd.test.signature")
+    provenance, config = b"provenance", b"{}"
+    for content in (provenance, config):
+        visitor.push_blob(name, content)
+    attestation = a_manifest(
+        {
+            "config": descriptor(config, OCI_CONFIG),
+            "layers": [descriptor(provenance, "application/vnd.in-toto+json")],
+        }
+    )
+    assert visitor.put_manifest(name, "attestation", attestation).status == 201
+    listed = a_manifest({"manifests": [descriptor(manifest, OCI_MANIFEST)]}, DOCKER_LIST)
+    assert visitor.put_manifest(name, "list", listed, DOCKER_LIST).status == 201
+    for reference in ("signature", digest_of(referrer), "attestation", digest_of(attestation), "list"):
+        answer = pull(hub, name, reference, address)
+        assert (answer.status, remaining(answer)) == (200, ANONYMOUS), reference
+    headers = {"Authorization": f"Bearer {hub.token_for(None, name, actions='pull')}", "X-Forwarded-For": address}
+    assert hub.server.get(f"/v2/{name}/blobs/{digest_of(provenance)}", headers).status == 200
+    assert hub.server.get(f"/v2/{name}/referrers/{digest_of(manifest)}", headers).status == 200
+    assert remaining(pull(hub, name, "v1", address)) == ANONYMOUS - 1
+
+
+def test_what_is_read_through_counts_as_what_is_pushed_here(hub: World, upstream: Upstream, address: str) -> None:
+    upstream.script.push("v1", uuid4().bytes)
+    for number in range(1, 3):  # fetched, then stored
+        answer = pull(hub, "up.example/library/app", "v1", address)
+        assert (answer.status, remaining(answer)) == (200, ANONYMOUS - number)
+    assert remaining(pull(hub, "up.example/library/app", "v1", address, method="HEAD")) == ANONYMOUS - 2
+
+
+def test_who_is_not_trusted_counts_as_the_address_that_it_comes_from(
+    tmp_path_factory: pytest.TempPathFactory, address: str
+) -> None:
+    with limited(tmp_path_factory, http__trusted_proxies="[]") as world:
+        owner = world.person("owner")
+        name = f"{owner.name}/app"
+        world.by_basic(owner).push_image(name, "v1")
+        for number, each in enumerate((address, "203.0.113.77"), 1):
+            answer = pull(world, name, "v1", each)
+            assert (answer["docker-ratelimit-source"], remaining(answer)) == ("127.0.0.1", ANONYMOUS - number)
 
 
 def test_every_pull_counts_also_of_what_was_pulled_before(hub: World, image: tuple[str, bytes], address: str) -> None:
@@ -231,6 +300,39 @@ def test_of_200_clients_at_two_nodes_exactly_100_are_answered(
         assert statuses == [200] * 100 + [429] * 100
 
 
+@pytest.mark.xdist_group("large")
+def test_while_redis_is_away_a_node_allows_its_share_and_a_metric_says_so(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: str, address: str
+) -> None:
+    directory = tmp_path_factory.mktemp("redis")
+    with (
+        RedisServer(directory) as redis,
+        large(postgres_server, s3_server) as where,
+        limited(tmp_path_factory, **where, redis__url=redis.url, redis__nodes="4") as world,
+    ):
+        owner = world.person("owner")
+        name = f"{owner.name}/app"
+        world.by_basic(owner).push_image(name, "v1")
+        assert remaining(pull(world, name, "v1", "192.0.2.9")) == ANONYMOUS - 1
+        assert without_redis(world) == 0
+        redis.stop()
+        statuses = [pull(world, name, "v1", address).status for _ in range(ANONYMOUS // 4 + 5)]
+        assert statuses == [200] * (ANONYMOUS // 4) + [429] * 5
+        while without_redis(world) == 0:  # a worker tells it every few seconds
+            pull(world, name, "v1", address, method="HEAD")
+        redis.start()
+        while without_redis(world) > 0:
+            pull(world, name, "v1", address, method="HEAD")
+        assert remaining(pull(world, name, "v1", address)) == ANONYMOUS - 1
+
+
+def without_redis(world: World) -> int:
+    metrics = world.server.get("/metrics").body.decode()
+    match = re.search(r"^entrepot_workers_without_redis (\d+)", metrics, re.MULTILINE)
+    assert match, metrics
+    return int(match[1])
+
+
 def test_a_restart_does_not_reset_it(tmp_path_factory: pytest.TempPathFactory, address: str) -> None:
     directory = tmp_path_factory.mktemp("again")
     with serving_world(directory, **LIMITS) as world:
@@ -254,6 +356,40 @@ def test_the_api_says_what_is_left_when_the_next_is_free_and_who_used_it(
     pull(hub, image[0], "v1", address, alice)
     own = hub.server.get("/api/v1/limits", alice.basic).json()
     assert (own["limit"], own["remaining"], own["window"]) == (200, 199, 21600)
+    used_up = next(_ADDRESSES)
+    gone = f"192.0.2.{used_up % 250}"
+    for _ in range(ANONYMOUS):
+        pull(hub, image[0], "v1", gone)
+    none_left = hub.server.get("/api/v1/limits", {"X-Forwarded-For": gone}).json()
+    refused = pull(hub, image[0], "v1", gone)
+    assert none_left["remaining"] == 0
+    assert none_left["next_free_in"] - 1 <= int(refused["retry-after"]) <= none_left["next_free_in"] <= 21600
+
+
+def test_the_api_says_who_used_it_and_not_to_a_token_that_is_bound(
+    tmp_path_factory: pytest.TempPathFactory, address: str
+) -> None:
+    directory = tmp_path_factory.mktemp("used")
+    with serving_world(directory, **LIMITS) as world:
+        alice = world.person("alice")
+        name = f"{alice.name}/app"
+        world.by_basic(alice).push_image(name, "v1")
+        for who in (alice, None):
+            pull(world, name, "v1", address, who)
+        ids = [row[0] for row in world.execute("SELECT id FROM repositories WHERE name = :name", name=name)]
+        bound = world.personal_token(alice, Scopes(Role.READ, frozenset(ids)))
+        world.server.stop()  # what a worker has written is counted when it has ended
+    with serving_world(directory, **LIMITS) as world:
+        found: list[dict[str, object]] = []
+        while not found:  # each worker's are counted for themselves
+            found = world.server.get("/api/v1/limits", alice.basic).json()["used_by"]
+        (used,) = found
+        assert (used["account"], used["address"], used["pulls"]) == (alice.name, address, 1)
+        while not found or found[0]["account"]:
+            found = world.server.get("/api/v1/limits", {"X-Forwarded-For": address}).json()["used_by"]
+        assert (found[0]["address"], found[0]["pulls"]) == (address, 1)
+        by_token = world.server.get("/api/v1/limits", bound.basic).json()
+        assert (by_token["remaining"], by_token["used_by"]) == (ACCOUNT - 1, [])
 
 
 def test_usage_says_who_pulled_what_as_json_and_csv(tmp_path_factory: pytest.TempPathFactory, address: str) -> None:

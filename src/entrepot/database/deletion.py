@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from entrepot.access.caller import Caller
 from entrepot.database.changes import record
 from entrepot.database.engine import Conflict, Engine, Transaction
+from entrepot.database.freed import freed_by
 from entrepot.database.holding import forget_unlinked, hold
 from entrepot.database.manifests import move
 from entrepot.database.repositories import repository_id
@@ -63,12 +64,6 @@ _LINK_AGAIN = (
     " JOIN blobs b ON b.digest = u.digest WHERE u.repository_id = :repository AND u.digest = :digest"
     " ON CONFLICT (repository_id, blob_id) DO NOTHING"
 )
-_SIZE = "SELECT size FROM blobs WHERE digest = :digest"
-_OTHERS = (
-    "SELECT f.manifest_id FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id"
-    " WHERE f.digest = :digest LIMIT :limit"
-)
-_MANIFEST_SIZE = "SELECT size FROM manifests WHERE id = :manifest"
 _HOLDERS = (
     "SELECT m.digest FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id WHERE f.digest = :digest"
     " AND m.repository_id = :repository AND m.deleted_at IS NULL ORDER BY m.id LIMIT 1"
@@ -137,7 +132,7 @@ class DatabaseDeletions:
             if identity is None or plan is None:
                 return None
             holders = await plan.holders(transaction, identity, digest)
-            freed = await _freed(transaction, plan.manifests)
+            freed = await freed_by(transaction, identity, plan.manifests, caller)
             return Preview(sorted(plan.manifests.values()), sorted(plan.tags), holders, freed)
 
         return await self._engine.write(look, durable=False)
@@ -328,19 +323,3 @@ async def _revive(transaction: Transaction, repository: int, manifest: int, dige
     await forget_unlinked(transaction, repository, named)
     await hold(transaction, repository, (), named)
     await record(transaction, caller, "manifest.restore", repository, new=digest)
-
-
-async def _freed(transaction: Transaction, manifests: dict[int, str]) -> int:
-    """Bytes that only these manifests hold, their own among them."""
-    total = 0
-    digests: set[str] = set()
-    for manifest in manifests:
-        row = await transaction.one(_MANIFEST_SIZE, manifest=manifest)
-        total += row[0] if row is not None else 0
-        digests |= {digest for (digest,) in await transaction.all(_REFERENCES, manifest=manifest)}
-    for digest in digests:
-        others = await transaction.all(_OTHERS, digest=digest, limit=len(manifests) + 1)
-        if all(manifest in manifests for (manifest,) in others):
-            row = await transaction.one(_SIZE, digest=digest)
-            total += row[0] if row is not None else 0
-    return total
