@@ -5,9 +5,13 @@
 administrators. So what somebody may not read is never looked at, and a term is one range of one index in each place
 that they may read. A text index of the engine (FTS5, tsvector) would find the same but knows no places: a term that
 thousands of others' private repositories have would cost as much as they are.
+
+What a search costs is bounded, whatever is stored: how many words it looks at, and how many of those it looks up again
+for the other terms. Where more match than that, the most starred are looked for besides.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from entrepot.access.actor import Actor, Role
 from entrepot.database.engine import Engine, Row, Transaction
@@ -15,10 +19,14 @@ from entrepot.database.rights import READABLE_NAMESPACES, READABLE_REPOSITORIES
 from entrepot.hub.search import Candidate, words_of
 
 _PUBLIC, _INTERNAL, _PRIVATE, _NOWHERE = 0, -1, -2, -3
-_MOST = 200  # matches taken from a place; of more, the most starred are looked for besides
-_SCANNED, _COUNTED = 1000, 500  # words looked at for them, of the term that fewest begin with as far as counted
 _SLOTS = 32  # namespaces looked at together
-_STARRED, _MOST_STARRED = 300, 100  # of how many of the most starred repositories, and how many matches
+_COUNTED = 300  # words counted of a term, to find the one that fewest begin with
+_FEW = 100  # words of a term that are looked at without a thought
+_MOST = 300  # matches taken, in all places together
+_SCANNED = 1000  # words of that term looked at, in all places where there are more than a few
+_LOOKED_UP = 2000  # look-ups for its other terms: a few microseconds each
+_STARRED, _STARRED_LOOKED_UP, _MOST_STARRED = 300, 900, 100  # of the most starred repositories
+_SHARES = 4  # at most: the places of more are looked at as if they were so many
 _WORDS_MAX = 40  # of a description
 _BATCH = 200  # repositories in a transaction
 
@@ -42,22 +50,22 @@ _ALSO = (
 )
 _WORDS = (
     f"SELECT w.word, w.repository_id FROM search_words w WHERE w.place IN ({{places}}) AND {_RANGE}"  # noqa: S608
-    f" LIMIT {_SCANNED}"
+    " LIMIT {scanned}"
 )
 # In one place words come in their order, the whole word before longer ones; of several no order is asked for.
 _WORDS_IN_ORDER = _WORDS.replace(" LIMIT", " ORDER BY w.word, w.repository_id LIMIT")
 _COUNT = (
-    f"SELECT COUNT(*) FROM (SELECT 1 FROM search_words w WHERE w.place IN ({{places}}) AND {_RANGE}"  # noqa: S608
-    f" LIMIT {_COUNTED}) w"
+    "(SELECT COUNT(*) FROM (SELECT 1 FROM search_words w WHERE w.place IN ({places}) AND w.word >= :low{number}"  # noqa: S608
+    f" AND w.word < :high{{number}} LIMIT {_COUNTED}) c{{number}})"
 )
 _FOUND = (
     f"{_COLUMNS} (SELECT w.repository_id FROM ({{words}}) w WHERE 1 = 1{{also}}"  # noqa: S608
-    f" LIMIT {_MOST}) m JOIN repositories r ON r.id = m.repository_id"
+    " LIMIT {most}) m JOIN repositories r ON r.id = m.repository_id"
 )
 _FOUND_STARRED = (
     f"{_COLUMNS} (SELECT w.repository_id, w.stars"  # noqa: S608
     " FROM (SELECT id AS repository_id, stars FROM repositories WHERE stars > 0"
-    f" ORDER BY stars DESC LIMIT {_STARRED}) w"
+    " ORDER BY stars DESC LIMIT {starred}) w"
     " WHERE EXISTS (SELECT 1 FROM search_words o WHERE o.repository_id = w.repository_id AND o.place IN ({places})"
     " AND o.word >= :low0 AND o.word < :high0 LIMIT 1 OFFSET 0){also}"
     f" ORDER BY w.stars DESC LIMIT {_MOST_STARRED}) m JOIN repositories r ON r.id = m.repository_id"
@@ -68,6 +76,14 @@ _FOUND_GRANTED = (
 )
 _CALLED = f"{_COLUMNS} repositories r WHERE r.name IN (:text, :official) AND r.deleted_at IS NULL"
 _LAST = "\U0010ffff"  # sorts after every letter, by code points as by UTF-8's bytes
+
+
+class _Share(NamedTuple):
+    """How many matches are taken from a place, words looked at there, and starred repositories."""
+
+    most: int
+    scanned: int
+    starred: int
 
 
 async def index(transaction: Transaction, repository_id: int) -> None:
@@ -109,8 +125,8 @@ class DatabaseSearch:
         found: dict[int, Candidate] = {}
         groups = await self._places(actor)
         inside = len(groups) > 1
-        for places in groups:
-            for row in await self._in_places(places, terms):
+        for places, ordered, share, many in await self._planned(groups, terms):
+            for row in await self._in_places(places, ordered, share, many=many):
                 if _stands_in(places, row) and _bound(actor, row):
                     found[row[0]] = Candidate(*row[:5])
         if inside and not actor.administrator:
@@ -134,22 +150,46 @@ class DatabaseSearch:
         mine = sorted({actor.account_id, *(row[0] for row in rows)})
         return [[_PUBLIC], [_INTERNAL], *(mine[start : start + _SLOTS] for start in range(0, len(mine), _SLOTS))]
 
-    async def _in_places(self, places: Sequence[int], terms: Sequence[str]) -> list[Row]:
-        """What all terms match there, beginning with the term that the fewest words begin with."""
+    async def _planned(
+        self, groups: Sequence[Sequence[int]], terms: Sequence[str]
+    ) -> list[tuple[Sequence[int], list[str], _Share, bool]]:
+        """Where to look: places, the terms in their order there, how much to look at, and whether there is more."""
+        if len(terms) == 1:
+            return [(places, list(terms), _share(1, len(groups)), False) for places in groups]
+        counts = [await self._counts(places, terms) for places in groups]
+        large = sum(min(each) > _FEW for each in counts)
+        planned = []
+        for places, each in zip(groups, counts, strict=True):
+            if not min(each):
+                continue
+            ordered = sorted(terms, key=lambda term, each=each: (each[terms.index(term)], -len(term)))  # type: ignore[misc]
+            planned.append((places, ordered, _share(len(terms), large), min(each) == _COUNTED))
+        return planned
+
+    async def _counts(self, places: Sequence[int], terms: Sequence[str]) -> list[int]:
+        """How many words each term begins there, as far as they are counted."""
         slots, values = _slots(places)
-        counts = {}
-        for term in terms if len(terms) > 1 else ():
-            rows = await self._engine.read(_COUNT.format(places=slots), **values, **_ranges([term]))
-            counts[term] = rows[0][0]
-            if not counts[term]:
-                return []
-        ordered = sorted(terms, key=lambda term: (counts.get(term, 0), -len(term)))
-        values |= _ranges(ordered)
-        words = (_WORDS_IN_ORDER if len(places) == 1 else _WORDS).format(places=slots)
-        rows = await self._engine.read(_FOUND.format(words=words, also=_also(ordered)), **values)
-        if len(rows) == _MOST or counts.get(ordered[0]) == _COUNTED:
-            rows += await self._engine.read(_FOUND_STARRED.format(places=slots, also=_also(ordered)), **values)
+        counts = ", ".join(_COUNT.format(places=slots, number=number) for number in range(len(terms)))
+        return list((await self._engine.read(f"SELECT {counts}", **values, **_ranges(terms)))[0])
+
+    async def _in_places(self, places: Sequence[int], terms: Sequence[str], share: _Share, *, many: bool) -> list[Row]:
+        """What all terms match there; the first is the one that the fewest words begin with, and these may be many."""
+        slots, values = _slots(places)
+        values |= _ranges(terms)
+        words = (_WORDS_IN_ORDER if len(places) == 1 else _WORDS).format(places=slots, scanned=share.scanned)
+        found = _FOUND.format(words=words, also=_also(terms), most=share.most)
+        rows = await self._engine.read(found, **values)
+        if len(rows) == share.most or many:
+            starred = _FOUND_STARRED.format(places=slots, also=_also(terms), starred=share.starred)
+            rows += await self._engine.read(starred, **values)
         return rows
+
+
+def _share(terms: int, places: int) -> _Share:
+    """What may be looked at in one of so many places."""
+    shares = max(1, min(places, _SHARES))
+    scanned = min(_SCANNED, _LOOKED_UP // max(1, terms - 1)) // shares
+    return _Share(_MOST // shares, max(_FEW, scanned), min(_STARRED, _STARRED_LOOKED_UP // terms) // shares)
 
 
 def _slots(places: Sequence[int]) -> tuple[str, dict[str, object]]:
