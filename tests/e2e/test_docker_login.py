@@ -1,5 +1,6 @@
 """docker login, logout, search and what Docker says when it is not let in, with Entrepot in Docker Hub's place."""
 
+import base64
 import json
 from collections.abc import Iterator
 
@@ -35,6 +36,11 @@ class Shell:
     def login(self, who: Login, host: str = "", status: int | None = 0) -> str:
         """docker login."""
         return self(f"{LOGIN} {host}", status, WHO=who.name, PW=who.secret)
+
+    def store(self, who: Login, host: str) -> None:
+        """Write name and secret into the credential file, as clients without identity tokens do."""
+        login = base64.b64encode(who.pair.encode()).decode()
+        (self._config / "config.json").write_text(json.dumps({"auths": {host: {"auth": login}}}))
 
     def stored(self) -> dict[str, dict[str, str]]:
         """What the credential file holds."""
@@ -74,6 +80,27 @@ def test_a_login_leaves_an_identity_token_which_ends_with_the_password(typed: Do
     assert "Removing login credentials" in shell("docker logout")
     assert not shell.stored()
     assert DENIED in shell(f"docker push {alice.name}/another:v1", status=1)
+
+
+@pytest.mark.parametrize("host", ["https://index.docker.io/v1/", PRIVATE_HOST])
+def test_a_credential_file_with_name_and_password_pushes_pulls_and_searches(
+    typed: DockerHub, shell: Shell, host: str
+) -> None:
+    alice = typed.hub.person()
+    image = _private(typed, alice)
+    prefix = "" if host != PRIVATE_HOST else f"{PRIVATE_HOST}/"
+    refused = shell(f"docker pull {prefix}{image}", status=1)
+    assert f"pull access denied for {prefix}{image.partition(':')[0]}" in refused
+    shell.store(alice, host)
+    shell(f"docker pull {prefix}{image}")
+    pushed = shell(f"docker tag {prefix}{image} {prefix}{alice.name}/app:v1; docker push {prefix}{alice.name}/app:v1")
+    assert "v1: digest: sha256:" in pushed
+    assert f"{alice.name}/private" in shell(f"docker search {prefix}{alice.name}")
+    shell.store(typed.hub.change_password(alice), host)
+    shell(f"docker push {prefix}{alice.name}/app:v1")
+    shell.store(alice, host)  # with the old password
+    said = shell(f"docker push {prefix}{alice.name}/app:v1", status=1).lower()
+    assert "unauthorized: incorrect username or password" in said or DENIED in said
 
 
 def test_a_wrong_password_is_said_to_be_one(typed: DockerHub, shell: Shell) -> None:

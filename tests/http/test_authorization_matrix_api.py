@@ -15,6 +15,9 @@ from urllib.parse import urlencode
 import pytest
 
 from entrepot.access.actor import Role, Scopes
+from entrepot.web.operations import Operations
+from entrepot.web.token.door import TokenDoor
+from entrepot.web.v1 import SearchDoor
 from tests.support.api_routes import RECIPES, Cast
 from tests.support.hub_world import Person, World, bearer, claims_of
 from tests.support.wire import Answer
@@ -230,6 +233,35 @@ def _ended(cast: Cast) -> list[dict[str, str]]:
     world.disable(gone)
     world.revoke(revoked)
     return [gone.basic, past.basic, revoked.basic, of_v2]
+
+
+ELSEWHERE = {
+    "/token": "+ + -",
+    "/token/jwks.json": "+ + +",
+    "/token/certificates.pem": "+ + +",
+    "/v1/_ping": "+ + +",
+    "/v1/search?q=app": "+ + -",
+    "/": "+ + +",
+    "/livez": "+ + +",
+    "/readyz": "+ + +",
+    "/metrics": "+ + +",
+}
+"""The doors beside `/v2/` and `/api/v1`: what nobody gets, whoever can log in, and whoever cannot any more."""
+
+
+def test_the_table_has_every_other_door() -> None:
+    paths = TokenDoor.paths | SearchDoor.paths | Operations.paths
+    assert {target.partition("?")[0] for target in ELSEWHERE} == paths
+
+
+@pytest.mark.parametrize("target", ELSEWHERE)
+def test_every_other_door_answers_as_the_table_says(cast: Cast, callers: dict[str, Person | None], target: str) -> None:
+    world = cast.world
+    able = [who.basic for who in callers.values() if who is not None]
+    groups: list[list[dict[str, str]]] = [[{}], able, _ended(cast)[:3]]
+    found = [{world.server.get(target, headers).status for headers in group} for group in groups]
+    signs = ["+" if each == {200} else SIGNS[each.pop()] if len(each) == 1 else str(each) for each in found]
+    assert " ".join(signs) == ELSEWHERE[target]
 
 
 TOKENS = {

@@ -1,34 +1,26 @@
 """Pull limits as Docker Hub has them: what counts, for whom, what is said, and that it is exact."""
 
 import json
-import re
 import socket
-import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
 
-from entrepot.access.actor import Role, Scopes
 from tests.http.conftest import large
-from tests.support.hub_world import Person, World, serving_world
-from tests.support.redis import RedisServer
+from tests.support.hub_world import World
+from tests.support.pulling import ACCOUNT, ANONYMOUS, limited, new_address, pull, remaining
 from tests.support.scripted_upstream import Upstream, scripted_upstream
 from tests.support.serving import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, a_manifest, descriptor, digest_of
 from tests.support.wire import Answer
 
-ANONYMOUS, ACCOUNT = 100, 200
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-LIMITS = {"limits__pulls": "docker-hub"}
-_ADDRESSES = iter(range(1, 60000))
 
 
-@contextmanager
-def limited(factory: pytest.TempPathFactory, **where: str) -> Iterator[World]:
-    with serving_world(factory.mktemp("limited"), **LIMITS, **where) as world:
-        yield world
+@pytest.fixture
+def address() -> str:
+    """An address that no other test comes from."""
+    return new_address()
 
 
 @pytest.fixture(scope="module")
@@ -64,25 +56,6 @@ def image(hub: World) -> tuple[str, bytes]:
     index = a_manifest({"manifests": [descriptor(manifest, "application/vnd.oci.image.manifest.v1+json")]}, OCI_INDEX)
     assert visitor.put_manifest(name, "all", index, OCI_INDEX).status == 201
     return name, manifest
-
-
-@pytest.fixture
-def address() -> str:
-    """An address that no other test comes from."""
-    number = next(_ADDRESSES)
-    return f"198.51.{number // 250}.{number % 250 + 1}"
-
-
-def pull(hub: World, name: str, reference: str, address: str, who: Person | None = None, method: str = "GET") -> Answer:
-    token = hub.token_for(who, name, actions="pull")
-    headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}
-    return hub.server.request(method, f"/v2/{name}/manifests/{reference}", headers)
-
-
-def remaining(answer: Answer) -> int:
-    match = re.fullmatch(r"(\d+);w=21600", answer["ratelimit-remaining"])
-    assert match, answer
-    return int(match[1])
 
 
 def test_a_pull_of_an_image_counts_and_says_so(hub: World, image: tuple[str, bytes], address: str) -> None:
@@ -267,86 +240,7 @@ def test_what_is_exempt_is_charged_to_nobody_at_once_and_until_it_is_not(hub: Wo
                 assert remaining(answer) == ANONYMOUS - 3 - number
 
 
-def cross(worlds: list[World], name: str, address: str) -> list[Answer]:
-    """Two hundred clients that pull at once, over all servers."""
-    token = worlds[0].token_for(None, name, actions="pull")
-    headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}
-
-    def one(number: int) -> Answer:
-        return worlds[number % len(worlds)].server.get(f"/v2/{name}/manifests/v1", headers)
-
-    with ThreadPoolExecutor(200) as clients:
-        return list(clients.map(one, range(200)))
-
-
-def test_of_200_clients_at_once_exactly_100_are_answered(hub: World, image: tuple[str, bytes], address: str) -> None:
-    statuses = sorted(answer.status for answer in cross([hub], image[0], address))
-    assert statuses == [200] * 100 + [429] * 100
-
-
-@pytest.mark.xdist_group("large")
-def test_of_200_clients_at_two_nodes_exactly_100_are_answered(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: str, redis_url: str, address: str
-) -> None:
-    with (
-        large(postgres_server, s3_server) as where,
-        limited(tmp_path_factory, **where, redis__url=redis_url) as one,
-        limited(tmp_path_factory, **where, redis__url=redis_url) as other,
-    ):
-        owner = one.person("owner")
-        name = f"{owner.name}/app-{uuid.uuid4().hex[:6]}"
-        one.by_basic(owner).push_image(name, "v1")
-        statuses = sorted(answer.status for answer in cross([one, other], name, address))
-        assert statuses == [200] * 100 + [429] * 100
-
-
-@pytest.mark.xdist_group("large")
-def test_while_redis_is_away_a_node_allows_its_share_and_a_metric_says_so(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: str, address: str
-) -> None:
-    directory = tmp_path_factory.mktemp("redis")
-    with (
-        RedisServer(directory) as redis,
-        large(postgres_server, s3_server) as where,
-        limited(tmp_path_factory, **where, redis__url=redis.url, redis__nodes="4") as world,
-    ):
-        owner = world.person("owner")
-        name = f"{owner.name}/app"
-        world.by_basic(owner).push_image(name, "v1")
-        assert remaining(pull(world, name, "v1", "192.0.2.9")) == ANONYMOUS - 1
-        assert without_redis(world) == 0
-        redis.stop()
-        statuses = [pull(world, name, "v1", address).status for _ in range(ANONYMOUS // 4 + 5)]
-        assert statuses == [200] * (ANONYMOUS // 4) + [429] * 5
-        while without_redis(world) == 0:  # a worker tells it every few seconds
-            pull(world, name, "v1", address, method="HEAD")
-        redis.start()
-        while without_redis(world) > 0:
-            pull(world, name, "v1", address, method="HEAD")
-        assert remaining(pull(world, name, "v1", address)) == ANONYMOUS - 1
-
-
-def without_redis(world: World) -> int:
-    metrics = world.server.get("/metrics").body.decode()
-    match = re.search(r"^entrepot_workers_without_redis (\d+)", metrics, re.MULTILINE)
-    assert match, metrics
-    return int(match[1])
-
-
-def test_a_restart_does_not_reset_it(tmp_path_factory: pytest.TempPathFactory, address: str) -> None:
-    directory = tmp_path_factory.mktemp("again")
-    with serving_world(directory, **LIMITS) as world:
-        owner = world.person("owner")
-        name = f"{owner.name}/app"
-        world.by_basic(owner).push_image(name, "v1")
-        assert remaining(pull(world, name, "v1", address)) == ANONYMOUS - 1
-        world.server.process.kill()
-        world.server.process.wait()
-    with serving_world(directory, **LIMITS) as world:
-        assert remaining(pull(world, name, "v1", address)) == ANONYMOUS - 2
-
-
-def test_the_api_says_what_is_left_when_the_next_is_free_and_who_used_it(
+def test_the_api_says_what_is_left_and_when_the_next_is_free(
     hub: World, image: tuple[str, bytes], address: str
 ) -> None:
     pull(hub, image[0], "v1", address)
@@ -356,72 +250,10 @@ def test_the_api_says_what_is_left_when_the_next_is_free_and_who_used_it(
     pull(hub, image[0], "v1", address, alice)
     own = hub.server.get("/api/v1/limits", alice.basic).json()
     assert (own["limit"], own["remaining"], own["window"]) == (200, 199, 21600)
-    used_up = next(_ADDRESSES)
-    gone = f"192.0.2.{used_up % 250}"
+    gone = new_address()
     for _ in range(ANONYMOUS):
         pull(hub, image[0], "v1", gone)
     none_left = hub.server.get("/api/v1/limits", {"X-Forwarded-For": gone}).json()
     refused = pull(hub, image[0], "v1", gone)
     assert none_left["remaining"] == 0
     assert none_left["next_free_in"] - 1 <= int(refused["retry-after"]) <= none_left["next_free_in"] <= 21600
-
-
-def test_the_api_says_who_used_it_and_not_to_a_token_that_is_bound(
-    tmp_path_factory: pytest.TempPathFactory, address: str
-) -> None:
-    directory = tmp_path_factory.mktemp("used")
-    with serving_world(directory, **LIMITS) as world:
-        alice = world.person("alice")
-        name = f"{alice.name}/app"
-        world.by_basic(alice).push_image(name, "v1")
-        for who in (alice, None):
-            pull(world, name, "v1", address, who)
-        ids = [row[0] for row in world.execute("SELECT id FROM repositories WHERE name = :name", name=name)]
-        bound = world.personal_token(alice, Scopes(Role.READ, frozenset(ids)))
-        world.server.stop()  # what a worker has written is counted when it has ended
-    with serving_world(directory, **LIMITS) as world:
-        found: list[dict[str, object]] = []
-        while not found:  # each worker's are counted for themselves
-            found = world.server.get("/api/v1/limits", alice.basic).json()["used_by"]
-        (used,) = found
-        assert (used["account"], used["address"], used["pulls"]) == (alice.name, address, 1)
-        while not found or found[0]["account"]:
-            found = world.server.get("/api/v1/limits", {"X-Forwarded-For": address}).json()["used_by"]
-        assert (found[0]["address"], found[0]["pulls"]) == (address, 1)
-        by_token = world.server.get("/api/v1/limits", bound.basic).json()
-        assert (by_token["remaining"], by_token["used_by"]) == (ACCOUNT - 1, [])
-
-
-def test_usage_says_who_pulled_what_as_json_and_csv(tmp_path_factory: pytest.TempPathFactory, address: str) -> None:
-    directory = tmp_path_factory.mktemp("usage")
-    with serving_world(directory, **LIMITS) as world:
-        owner, alice = world.person("owner"), world.person("alice")
-        name = f"{owner.name}/app"
-        world.by_basic(owner).push_image(name, "v1")
-        for _ in range(3):
-            pull(world, name, "v1", address, alice)
-        world.server.stop()  # what a worker has written is counted when it has ended
-    with serving_world(directory, **LIMITS) as world:
-        target = f"/api/v1/usage?namespace={owner.name}&group=repository&group=account&group=address&group=tag"
-        items: list[dict[str, object]] = []
-        while [each["pulls"] for each in items] != [3]:  # each worker's are counted for themselves
-            items = world.server.get(target, owner.basic).json()["items"]
-        (item,) = items
-        assert (item["repository"], item["account"], item["address"], item["tag"], item["pulls"]) == (
-            name,
-            alice.name,
-            address,
-            "v1",
-            3,
-        )
-        table = world.server.get(f"{target}&format=csv", owner.basic)
-        assert table["content-type"].startswith("text/csv")
-        assert name in table.body.decode()
-        assert world.server.get(target, alice.basic).status == 403
-        assert world.server.get("/api/v1/usage", {}).status == 403
-        mine = world.server.get("/api/v1/usage?group=repository", alice.basic).json()["items"]
-        assert [each["pulls"] for each in mine] == [3]
-        storage = f"/api/v1/namespaces/{owner.name}/storage"
-        found = world.server.get(storage, owner.basic).json()
-        assert found["images"] == found["used"] > 0
-        assert world.server.get(storage, alice.basic).status == 404
