@@ -1,18 +1,22 @@
 """Puts the pull-through cache together: upstreams as they are configured, and the repositories that pulls look into."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from entrepot.access.sealing import NotOurs, is_sealed, unseal
+from entrepot.client.logins import Helper, InFile, Logins, Static, Unreadable
 from entrepot.client.remote import Heard, Remote, Where
 from entrepot.client.tokens import Login
 from entrepot.config import Settings
-from entrepot.config.upstreams import ConfiguredUpstream
+from entrepot.config.upstreams import ConfiguredLogin, ConfiguredUpstream
 from entrepot.data_plane import DataPlane
 from entrepot.database.engine import Engine
 from entrepot.database.leases import DatabaseLeases
 from entrepot.database.upstreams import DatabaseUpstreams
 from entrepot.jobs.runner import Job
+from entrepot.preparation import root_secret
 from entrepot.proxy.blobs import ProxiedBlobs
 from entrepot.proxy.eviction import Eviction
 from entrepot.proxy.flights import Flights
@@ -30,6 +34,7 @@ from entrepot.storage.spools import SpoolFiles
 from entrepot.web.nodes import NodeDoor
 from entrepot.web.v2.naming import Mirror
 
+_HELPERS_NAMES = {"registry-1.docker.io": "https://index.docker.io/v1/"}  # as `docker login` stores it
 _CLEAN_SECONDS = 3600
 _EVICT_SECONDS = 15
 
@@ -55,7 +60,9 @@ def upstreams_of(settings: Settings) -> Upstreams:
 
 def ledger_of(settings: Settings) -> Ledger:
     """What all workers will know together; made before they are forked."""
-    return Ledger([each.upstream.alias for each in settings.upstreams], settings.workers)
+    upstreams = [each.upstream for each in settings.upstreams]
+    names = [(upstream.alias, credential.name) for upstream in upstreams for credential in upstream.credentials]
+    return Ledger(names, settings.workers)
 
 
 def make_cache(
@@ -71,8 +78,8 @@ def make_cache(
     upstreams = upstreams_of(settings)
     configured = {each.upstream.alias: each for each in settings.upstreams}
 
-    def connect(upstream: Upstream, heard: Heard) -> Remote:
-        remote = Remote(_where(configured[upstream.alias]), heard)
+    def connect(upstream: Upstream, number: int, heard: Heard) -> Remote:
+        remote = Remote(_where(settings, configured[upstream.alias], number), heard)
         stack.push_async_callback(remote.close)
         return remote
 
@@ -119,25 +126,32 @@ def _mirror(settings: Settings, configured: Mapping[str, ConfiguredUpstream], po
     return Mirror(configured[settings.mirror.upstream].upstream, None if settings.mirror.everywhere else port)
 
 
-def _where(configured: ConfiguredUpstream) -> Where:
+def _where(settings: Settings, configured: ConfiguredUpstream, number: int) -> Where:
+    server = urlsplit(configured.upstream.url).netloc
     return Where(
         name=configured.upstream.alias,
         url=configured.upstream.url,
-        login=_login(configured),
+        logins=_logins(settings, configured.logins[number], server),
         token_hosts=configured.token_hosts,
         authority=configured.ca,
         certificate=configured.certificate,
         key=configured.key,
         verify=not configured.insecure,
+        proxy=configured.proxy,
     )
 
 
-def _login(configured: ConfiguredUpstream) -> Callable[[], Login | None]:
-    """The login, read anew each time when it is in a file: such passwords change while the server runs."""
+def _logins(settings: Settings, configured: ConfiguredLogin, server: str) -> Logins:
+    if configured.helper:
+        return Helper(configured.helper, _HELPERS_NAMES.get(server, server))
     if not configured.username:
-        return lambda: None
-    path = configured.password_file
-    if path is None:
-        login = Login(configured.username, configured.password)
-        return lambda: login
-    return lambda: Login(configured.username, path.read_text().strip())
+        return Static(None)
+    if configured.password_file is not None:
+        return InFile(configured.username, configured.password_file)
+    password = configured.password
+    if is_sealed(password):
+        try:
+            password = unseal(root_secret(settings), password)
+        except NotOurs as error:
+            return Unreadable(f"the password of {configured.username} cannot be read: {error}")
+    return Static(Login(configured.username, password))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from entrepot.cli.main import cli
 from entrepot.proxy.ledger import Ledger
@@ -80,12 +81,35 @@ def test_the_errors_page_has_every_refusal_of_the_http_server() -> None:
     assert {row[:2] for row in cells(after) if row[0].isdigit()} == refused
 
 
-def test_the_operations_page_has_every_metric_with_its_labels_and_meaning() -> None:
-    ledger = Ledger(["docker.io"], 1)
-    ledger.page("docker.io").hear(100, 60, 21600)
+def exposed() -> str:
+    """What `/metrics` shows when something of everything has happened."""
+    ledger = Ledger([("docker.io", "")], 1)
+    ledger.page("docker.io", "").hear(100, 60, 21600)
     metrics = Metrics(1, ledger)
     metrics.count("ping", "GET", 200, 0.001, 1, 1)
-    text = metrics.exposition().decode()
+    return metrics.exposition().decode()
+
+
+def test_the_rules_for_prometheus_are_about_metrics_and_labels_that_there_are() -> None:
+    document = yaml.safe_load((CHECKOUT / "deploy" / "prometheus" / "entrepot.rules.yml").read_text())
+    rules = [rule for group in document["groups"] for rule in group["rules"]]
+    assert {rule["alert"] for rule in rules} >= {"EntrepotUpstreamIsAlmostUsedUp", "EntrepotUpstreamIsDown"}
+    series = re.findall(r"^(entrepot_\w+)(?:{(.*)})? ", exposed(), re.MULTILINE)
+    names = {name for name, _ in series}
+    labels = {label for _, written in series for label in re.findall(r"(\w+)=", written)}
+    for rule in rules:
+        used = set(re.findall(r"\bentrepot_\w+", rule["expr"]))
+        assert used, rule
+        assert used <= names, rule
+        grouped = [label for by in re.findall(r"by \((.*?)\)", rule["expr"]) for label in by.split(", ")]
+        selected = re.findall(r"(\w+)[=!]~?\"", rule["expr"])
+        told = re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])
+        assert {*grouped, *selected, *told} <= labels, rule
+        assert set(told) <= set(grouped), "a label that is summed away is not told"
+
+
+def test_the_operations_page_has_every_metric_with_its_labels_and_meaning() -> None:
+    text = exposed()
     shown = set()
     for name, meaning in re.findall(r"# HELP (\S+) (.*)", text):
         labels = re.search(rf"^{name}(?:_bucket)?{{(.*?)}}", text, re.MULTILINE)

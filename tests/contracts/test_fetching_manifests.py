@@ -93,7 +93,7 @@ def a_worker(
 ) -> Callable[[str, str], Coroutine[None, None, str]]:
     """Asks for a manifest of a repository as a client of this worker would; gives the digest that it got."""
     rows, upstream = database.connect(), Upstream(ALIAS, "http://up.example")
-    sources = Sources(Upstreams([upstream]), lambda upstream, heard: hub, ledger)
+    sources = Sources(Upstreams([upstream]), lambda upstream, number, heard: hub, ledger)
     keeping = Manifests(rows.manifests, accept_missing=True)
     turns = Turns(Locks(data, hub.both_have_asked), None)
     manifests = ProxiedManifests(sources, keeping, rows.manifests, DatabaseUpstreams(rows.engine), turns)
@@ -122,13 +122,13 @@ async def test_two_workers_who_are_asked_for_one_manifest_by_different_names_fet
     database: Database, tmp_path: Path, first: str, second: str, *, counts: bool, tells: bool
 ) -> None:
     manifest = an_image(uuid4().bytes, uuid4().bytes)
-    hub, ledger, path = Hub(manifest, tells), Ledger([ALIAS], 2), uuid4().hex
+    hub, ledger, path = Hub(manifest, tells), Ledger([(ALIAS, "")], 2), uuid4().hex
     references = {"digest": digest_of(manifest), "v1": "v1", "v2": "v2"}
     asks = [a_worker(database, tmp_path, hub, ledger) for _ in range(2)]
     one = asyncio.create_task(asks[0](path, references[first]))
     await hub.one_is_here.wait()
     if counts:
-        ledger.page(ALIAS).hear(100, 100, 3600)
+        ledger.page(ALIAS, "").hear(100, 100, 3600)
     other = asyncio.create_task(asks[1](path, references[second]))
     assert {await one, await other} == {digest_of(manifest)}
     assert hub.gets.total() == 1

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -16,7 +17,8 @@ from tests.support.wire import Answer
 
 @dataclass
 class Scene:
-    """A registry with accounts and one upstream twice: `open.example` for everyone, `inner.example` for accounts."""
+    """A registry with accounts and one upstream three times: `open.example` for everyone, `inner.example` for accounts,
+    and `team.example`, where `secret/` is for some, and only some may have fetched what is not stored."""
 
     world: World
     script: Script
@@ -29,7 +31,21 @@ class Scene:
 
 
 def _configured(url: str) -> str:
-    return json.dumps({"open.example": {"url": url}, "inner.example": {"url": url, "read": "accounts", "fresh": "1h"}})
+    login = {"username": "bot", "password": "the upstream's"}
+    secret = {**login, "repositories": ["secret/*"], "read": ["reader-one", "partners", "acme/devs"]}
+    team = {
+        "url": url,
+        "credentials": [secret],
+        "fetch": ["reader-one", "acme"],
+        "fresh": {"late": "always", "*": "1h"},
+    }
+    return json.dumps(
+        {
+            "open.example": {"url": url},
+            "inner.example": {"url": url, "read": "accounts", "fresh": "1h"},
+            "team.example": team,
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +133,13 @@ def test_the_api_shows_budgets_and_looks_at_a_tag_now(scene: Scene, name: str) -
     reader = scene.world.by_basic(alice)
     assert reader.get(f"/v2/inner.example/{name}/manifests/v1").body == first
     shown = {each["alias"]: each for each in scene.api(alice, "GET", "/upstreams").json()["items"]}
-    assert shown["inner.example"]["budget"] == "37 of 200 pulls left"
+    assert re.fullmatch(r"37 of 200 left, next at \d\d:\d\d UTC", shown["inner.example"]["budget"])
+    assert shown["inner.example"]["next_at"] > "2026"
     assert shown["inner.example"]["pulls"] >= 1
-    assert b'entrepot_upstream_remaining{upstream="inner.example"} 37.0' in scene.world.server.get("/metrics").body
+    assert (
+        b'entrepot_upstream_remaining{credential="",upstream="inner.example"} 37.0'
+        in scene.world.server.get("/metrics").body
+    )
     scene.script.headers = {}
     second = scene.script.push("v1", os.urandom(100))
     assert reader.get(f"/v2/inner.example/{name}/manifests/v1").body == first, "it is fresh for an hour"
@@ -131,3 +151,67 @@ def test_the_api_shows_budgets_and_looks_at_a_tag_now(scene: Scene, name: str) -
     assert scene.api(scene.world.administrator, "POST", "/upstreams/nowhere/refresh", **wanted).status == 404
     outside = {"repository": "../../secret", "tag": "v1"}
     assert scene.api(scene.world.administrator, "POST", "/upstreams/inner.example/refresh", **outside).status == 422
+
+
+def test_what_a_credential_opens_is_for_those_whom_it_names_and_nobody_else(scene: Scene, name: str) -> None:
+    world = scene.world
+    owner, guest = world.person(), world.person()
+    one = world.person(name="reader-one")
+    partner, member, developer = (world.person() for _ in range(3))
+    world.organization(owner, "partners")
+    world.member(owner, "partners", partner)
+    world.organization(owner, "acme")
+    for each in (member, developer):
+        world.member(owner, "acme", each)
+    world.team(owner, "acme", "devs", developer)
+    readers, others = (one, partner, developer, owner, world.administrator), (guest, member, None)
+
+    manifest = scene.script.push("v1", os.urandom(100))
+    repository = f"team.example/secret/{name}"
+    assert world.by_basic(one).get(f"/v2/{repository}/manifests/v1").body == manifest
+    for reader in readers:
+        assert world.by_token(reader, repository).get(f"/v2/{repository}/manifests/v1").body == manifest
+    for who in others:
+        assert world.by_token(who, repository).get(f"/v2/{repository}/manifests/v1").status == 401
+    outside = f"team.example/{name}"
+    assert world.by_basic(one).get(f"/v2/{outside}/manifests/v1").body == manifest
+    assert world.by_token(None, outside).get(f"/v2/{outside}/manifests/v1").body == manifest
+    _only_some_have_it_fetched(scene, name, [one, member, world.administrator], [partner, guest, None])
+
+
+def _only_some_have_it_fetched(
+    scene: Scene, name: str, fetchers: Sequence[Person], others: Sequence[Person | None]
+) -> None:
+    layer = os.urandom(1000)
+    manifest = scene.script.push("late", layer)
+    for number, fetcher in enumerate(fetchers):
+        repository = f"team.example/{name}/{number}"
+        for other in others:
+            visitor = scene.world.by_token(other, repository)
+            for target in ("manifests/late", f"manifests/{digest_of(manifest)}", f"blobs/{digest_of(layer)}"):
+                refused = visitor.get(f"/v2/{repository}/{target}")
+                assert (refused.status, refused.code) == (403, "DENIED")
+            assert visitor.head(f"/v2/{repository}/blobs/{digest_of(layer)}").status == 403
+        assert not scene.script.asked["GET", f"/v2/{name}/{number}/manifests/late"], "nothing was asked for them"
+        fetching = scene.world.by_token(fetcher, repository)
+        assert fetching.get(f"/v2/{repository}/manifests/late").body == manifest
+        assert fetching.get(f"/v2/{repository}/blobs/{digest_of(layer)}").body == layer
+        for other in others:
+            visitor = scene.world.by_token(other, repository)
+            stored = visitor.get(f"/v2/{repository}/manifests/late")
+            assert (stored.body, stored.header("warning") is not None) == (manifest, True)
+            while (blob := visitor.get(f"/v2/{repository}/blobs/{digest_of(layer)}")).status == 403:
+                continue  # it has arrived, and is being stored
+            assert blob.body == layer
+    moved = scene.script.push("late", b"moved")
+    repository = f"team.example/{name}/0"
+    assert scene.world.by_token(others[0], repository).get(f"/v2/{repository}/manifests/late").body == manifest
+    assert scene.world.by_token(fetchers[0], repository).get(f"/v2/{repository}/manifests/late").body == moved
+
+
+def test_nothing_is_made_under_an_alias_by_the_api_either(scene: Scene, name: str) -> None:
+    administrator = scene.world.administrator
+    for made in (f"open.example/{name}", "open.example/new"):
+        answer = scene.api(administrator, "POST", "/repositories", name=made, visibility="public")
+        assert (answer.status, b"is read through" in answer.body) == (405, True)
+    assert scene.api(administrator, "POST", "/organizations", name="open.example").status == 422

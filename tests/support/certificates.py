@@ -24,12 +24,12 @@ class Authority:
     root: Certificate
 
     def certify(self, *names: str) -> Certificate:
-        """A server certificate for `names`: DNS names and IPv4 addresses."""
+        """A certificate for servers and clients, for `names`: DNS names and IPv4 addresses."""
         made = _in(self.directory, names[0])
         request = self.directory / f"{names[0]}.csr"
         kinds = [f"{'IP' if name.replace('.', '').isdigit() else 'DNS'}:{name}" for name in names]
         extensions = self.directory / f"{names[0]}.ext"
-        extensions.write_text(f"subjectAltName={','.join(kinds)}\nextendedKeyUsage=serverAuth\n")
+        extensions.write_text(f"subjectAltName={','.join(kinds)}\nextendedKeyUsage=serverAuth,clientAuth\n")
         _openssl("req", *_CURVE, "-keyout", made.key, "-out", request, "-subj", f"/CN={names[0]}")
         signer = ("-CA", self.root.certificate, "-CAkey", self.root.key, "-CAcreateserial")
         _openssl(

@@ -122,9 +122,9 @@ class World:
 
         return self.do(run)
 
-    def person(self, role: str = "person") -> Person:
-        """Somebody new, with a password; `role` is part of the name."""
-        name, password = f"{role}-{uuid4().hex[:12]}", f"password {uuid4().hex}"
+    def person(self, role: str = "person", name: str = "") -> Person:
+        """Somebody new, with a password; `role` is part of the name, unless it is given."""
+        name, password = name or f"{role}-{uuid4().hex[:12]}", f"password {uuid4().hex}"
         self.secrets.add(password)
 
         async def make(hub: Hub) -> Actor:
@@ -169,9 +169,9 @@ class World:
         actor = replace(of.actor, credential_id=rows[0][0], credential_kind="personal", scopes=scopes)
         return Person(actor, made.text)
 
-    def organization(self, owner: Person) -> str:
+    def organization(self, owner: Person, name: str = "") -> str:
         """A new organization whose members may read nothing by themselves; its name."""
-        name = f"org-{uuid4().hex[:12]}"
+        name = name or f"org-{uuid4().hex[:12]}"
 
         async def make(hub: Hub) -> None:
             await hub.organizations.create(owner.actor, name, "", HERE)

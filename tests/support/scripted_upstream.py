@@ -1,8 +1,10 @@
 """A registry that does as it is told: what an upstream of the cache may do wrong, at every phase of a pull."""
 
+import contextlib
 import hashlib
 import json
 import socket
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -67,8 +69,8 @@ class Upstream:
 
 
 @contextmanager
-def scripted_upstream() -> Iterator[Upstream]:
-    """A server on a free port of the loopback."""
+def scripted_upstream(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
+    """A server on a free port of the loopback, which speaks TLS when it has a context for that."""
     script = Script()
 
     class Handler(_Handler):
@@ -76,10 +78,13 @@ def scripted_upstream() -> Iterator[Upstream]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
+        scheme = "http"
+        if tls is not None:
+            scheme, server.socket = "https", tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield Upstream(f"http://127.0.0.1:{server.server_port}", script)
+            yield Upstream(f"{scheme}://127.0.0.1:{server.server_port}", script)
         finally:
             script.resume.set()
             server.shutdown()
@@ -138,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
             return "" if sent.startswith("Basic ") else 'Basic realm="scripted"'
         if not self.of.token or sent == f"Bearer {self.of.token}":
             return ""
-        realm = self.of.realm or f"http://{self.headers['Host']}/token"
+        scheme = "https" if isinstance(self.connection, ssl.SSLSocket) else "http"
+        realm = self.of.realm or f"{scheme}://{self.headers['Host']}/token"
         scope = f',scope="{self.of.scope}"' if self.of.scope else ""
         return f'Bearer realm="{realm}",service="scripted"{scope}'
 
@@ -199,3 +205,50 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         if short:
             self.close_connection = True
+
+
+@dataclass
+class Proxy:
+    """A proxy, and the tunnels that were asked of it: (HOST:PORT, Proxy-Authorization)."""
+
+    url: str
+    tunnels: list[tuple[str, str]]
+
+
+@contextmanager
+def scripted_proxy(port: int) -> Iterator[Proxy]:
+    """A proxy whose tunnels all lead to this port of the loopback, whatever host they are for."""
+    tunnels: list[tuple[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            tunnels.append((self.path, self.headers.get("Proxy-Authorization", "")))
+            with socket.create_connection(("127.0.0.1", port)) as there:
+                self.send_response(200)
+                self.end_headers()
+                back = threading.Thread(target=_pump, args=(there, self.connection))
+                back.start()
+                _pump(self.connection, there)
+                back.join()
+            self.close_connection = True
+
+        def log_message(self, *args: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield Proxy(f"http://127.0.0.1:{server.server_port}", tunnels)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)

@@ -8,16 +8,18 @@ from typing import Any
 import httpcore2
 import pytest
 
-from entrepot.client.connections import PrivateAddress, is_public, open_pool
+from entrepot.client.connections import Connections, PrivateAddress, is_public
 
 _PUBLIC, _OTHER, _INSIDE = "93.184.215.14", "151.101.1.7", "10.1.2.3"
 
 
-def dial(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], *hosts: str, trusted: str = "") -> list[str]:
+def dial(
+    monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], *hosts: str, trusted: str = "", proxy: str | None = ""
+) -> list[str]:
     """Ask `hosts` in turn by the pool of https://hub.example; returns the addresses that were connected to."""
     dialled: list[str] = []
 
-    async def connect(self: object, host: str, *more: Any) -> httpcore2.AsyncNetworkStream:
+    async def connect(self: object, host: str, *more: Any, **named: Any) -> httpcore2.AsyncNetworkStream:
         dialled.append(host)
         raise httpcore2.ConnectError("nobody is there")
 
@@ -28,13 +30,12 @@ def dial(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], *hosts: s
 
     async def run() -> None:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve, raising=False)
-        async with open_pool("https://hub.example", [trusted], None) as pool:
-            for host in hosts:
-                with contextlib.suppress(httpcore2.ConnectError):
-                    await pool.request("GET", f"http://{host}/")
+        connections = Connections("https://hub.example", [trusted], None, proxy)
+        for host in hosts:
+            with contextlib.suppress(httpcore2.ConnectError):
+                await connections.handle_async_request(httpcore2.Request("GET", f"http://{host}/"))
+        await connections.aclose()
 
-    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", connect)
     asyncio.run(run())
     return dialled
@@ -85,3 +86,31 @@ def test_a_registry_inside_may_send_inside(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_cannot_be_resolved_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dial(monkeypatch, {}, "hub.example") == []
+
+
+_PROXY = "http://proxy.example:3128"
+
+
+def test_behind_a_proxy_a_private_host_is_refused_before_the_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"hub.example": [_PUBLIC], "evil.example": [_INSIDE], _INSIDE: [_INSIDE]}
+    for host in ("evil.example", _INSIDE):
+        with pytest.raises(PrivateAddress):
+            dial(monkeypatch, names, "hub.example", host, proxy=_PROXY)
+
+
+def test_behind_a_proxy_the_proxy_is_dialled_for_what_may_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"cdn.example": [_OTHER], "inner.example": [_INSIDE]}
+    dialled = dial(monkeypatch, names, "hub.example", "cdn.example", "nowhere.example", proxy=_PROXY)
+    assert dialled == ["proxy.example"] * 3, "names may be known to the proxy alone"
+    inside = {"hub.example": [_INSIDE], "blobs.example": [_INSIDE]}
+    assert dial(monkeypatch, inside, "hub.example", "blobs.example", proxy=_PROXY) == ["proxy.example"] * 2
+
+
+def test_the_environment_says_which_hosts_are_reached_by_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("http_proxy", "proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "cdn.example")
+    names = {"hub.example": [_PUBLIC], "cdn.example": [_OTHER]}
+    assert dial(monkeypatch, names, "hub.example", "cdn.example", proxy=None) == ["proxy.example", _OTHER]
+    assert dial(monkeypatch, names, "hub.example", proxy="") == [_PUBLIC], "an upstream may say otherwise"

@@ -51,7 +51,10 @@ class Facts:
     granted_all: Role = Role.NONE
     former: bool = False
     upstream: str = ""
-    """Of a repository that is read through: `everyone`, or `accounts`, may read it."""
+    """Of a repository that is read through: `everyone` may read it, `accounts`, or `others` than this account."""
+
+    fetch: str = ""
+    """In the same words, who may have fetched from there what is not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,9 @@ class Decision:
     basis: Basis | None = None
     policy: bool = False
     """Refused whatever the rights: told as 403 with the reason, as no other token would help."""
+
+    fetches: bool = True
+    """Whether what an upstream has and is not stored here may be fetched for the actor."""
 
 
 def decide(actor: Actor, action: Action, facts: Facts) -> Decision:
@@ -92,12 +98,21 @@ def decide(actor: Actor, action: Action, facts: Facts) -> Decision:
 def _of_upstream(actor: Actor, action: Action, facts: Facts) -> Decision:
     """What is read through is read by whom the configuration says, and evicted by administrators."""
     basis = Basis(None, facts.repository_id, facts.rights_version, "private")
-    readable = facts.upstream == "everyone" or (not actor.anonymous and actor.scopes.everywhere)
+    readable = _is_among(actor, facts.upstream)
     if action is Action.PULL:
-        return Decision(readable, readable, f"upstream, for {facts.upstream}", basis if readable else None)
+        fetches = _is_among(actor, facts.fetch)
+        reason = f"upstream, for {facts.upstream}"
+        return Decision(readable, readable, reason, basis if readable else None, fetches=fetches)
     if action is Action.DELETE and actor.administrator and actor.scopes.everywhere and actor.scopes.role >= Role.ADMIN:
         return Decision(True, True, "administrator", basis)
     return Decision(False, readable, "what another registry holds can only be read")
+
+
+def _is_among(actor: Actor, people: str) -> bool:
+    """Whether an upstream's setting means the actor; administrators are always meant."""
+    if people == "everyone":
+        return True
+    return not actor.anonymous and actor.scopes.everywhere and (people == "accounts" or actor.administrator)
 
 
 def role_in(actor: Actor, facts: Facts) -> tuple[Role, str]:

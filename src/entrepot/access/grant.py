@@ -21,6 +21,10 @@ class Grant(Protocol):
         """Whether the holder may be told that no repository has this name."""
         ...
 
+    def fetches(self, name: str) -> bool:
+        """Whether what the upstream of this repository has and is not stored here may be fetched for the holder."""
+        ...
+
 
 class Everything:
     """The grant of a registry without accounts."""
@@ -35,6 +39,10 @@ class Everything:
         """Yes."""
         return True
 
+    def fetches(self, name: str) -> bool:
+        """Yes."""
+        return True
+
 
 EVERYTHING = Everything()
 
@@ -46,6 +54,7 @@ class OneRepository:
     name: str
     repository: int | None
     rights_version: int
+    fetch: bool = False
     everything: bool = False
 
     def covers(self, name: str, repository: int, rights_version: int) -> bool:
@@ -55,6 +64,10 @@ class OneRepository:
     def names(self, name: str) -> bool:
         """Whether it is of that name."""
         return name == self.name
+
+    def fetches(self, name: str) -> bool:
+        """Whether that was allowed too."""
+        return self.fetch and name == self.name
 
 
 NOTHING = OneRepository("", None, 0)

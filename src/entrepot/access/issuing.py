@@ -69,7 +69,8 @@ class TokenService:
         allowed = [decision for decision in decisions.values() if decision.allowed]
         if not allowed:
             return Access(frozenset(), 0, 0)
-        return Access(frozenset(action.word for action, each in decisions.items() if each.allowed), *_stamp(allowed[0]))
+        actions = frozenset(action.word for action, each in decisions.items() if each.allowed)
+        return Access(actions, *_stamp(allowed[0]), all(each.fetches for each in allowed))
 
 
 def _stamp(decision: Decision) -> tuple[int, int]:

@@ -38,6 +38,8 @@ class Access:
     actions: frozenset[str]
     id: int
     rights_version: int
+    fetch: bool = True
+    """Whether what an upstream has and is not stored here may be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ class Verified:
     def names(self, name: str) -> bool:
         """See Grant: only where there was none already, else whoever kept a token could tell "gone" from "private"."""
         return self.allows(name, "pull") and self.repositories[name].id == 0
+
+    def fetches(self, name: str) -> bool:
+        """See Grant."""
+        access = self.repositories.get(name)
+        return access is not None and access.fetch
 
     def allows(self, name: str, action: str) -> bool:
         """Whether the token was issued for this action on a repository of this name."""
@@ -161,7 +168,9 @@ class Tokens:
                 "password_at": actor.password_at,
                 "payer": actor.payer_id,
                 "limit": None if limit is None else [limit.limit, limit.window],
-                "repositories": {name: [each.id, each.rights_version] for name, each in repositories.items()},
+                "repositories": {
+                    name: [each.id, each.rights_version, each.fetch] for name, each in repositories.items()
+                },
             },
         }
         key = self._keys.signing

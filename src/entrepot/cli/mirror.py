@@ -51,6 +51,30 @@ def config(program: str, url: str | None, file: Path | None) -> None:
 
 
 @mirror.command()
+@config_option
+def seal(file: Path | None) -> None:
+    """Seal an upstream's password, so that it can stand in the configuration and only this registry reads it.
+
+    The password is one line on standard input; what is printed goes to `password:`. It is sealed with the registry's
+    root secret (`secret_key`, or the one in its data directory): whoever has both has the password.
+
+    \b
+    Example:
+      entrepot mirror seal < password.txt
+    """
+    from entrepot.access.sealing import seal as sealed
+    from entrepot.preparation import root_secret
+
+    loaded, _ = load_or_refuse(file, {})
+    if not loaded.settings.secret_key and not loaded.settings.data_dir.is_dir():
+        raise Refusal(f"{loaded.settings.data_dir} is not there: start `entrepot serve` once, or set secret_key")
+    password = sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise Refusal("no password was given: write it to standard input")
+    click.echo(sealed(root_secret(loaded.settings), password))
+
+
+@mirror.command()
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @click.option("--file", "listed", type=click.File(), help="A list of images, one a line; `#` begins a comment.")
 @click.option("--platform", metavar="OS/ARCH", help="Of a multi-platform image only this one. [default: all]")
@@ -84,11 +108,12 @@ async def _warm(images: list[str], platform: str | None, url: str, username: str
     """Read each image; returns how many could not be read."""
     from entrepot.client import warming
     from entrepot.client.errors import RemoteError
+    from entrepot.client.logins import Static
     from entrepot.client.remote import Remote, Where
     from entrepot.client.tokens import Login
 
     login = Login(username, password) if username else None
-    remote = Remote(Where("the cache", url, lambda: login))
+    remote = Remote(Where("the cache", url, Static(login)))
     failed = 0
     try:
         for number, image in enumerate(images, 1):

@@ -6,6 +6,7 @@ That is looked at when a connection is made, with the very address that is then 
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore2
@@ -66,6 +67,16 @@ class _Guarded(httpcore2.AsyncNetworkBackend):
         """Wait."""
         await self._backend.sleep(seconds)
 
+    async def check_behind_proxy(self, host: str) -> None:
+        """Refuse what `connect_tcp` would, as far as it can be told from here: behind a proxy it is the proxy that
+        connects, and names may be known to it alone."""
+        if host.lower() == self._own or host.lower() in self._trusted:
+            return
+        with contextlib.suppress(httpcore2.ConnectError):
+            await self._addresses(self._own, 0)
+        with contextlib.suppress(httpcore2.ConnectError):
+            await self._addresses(host, 0)
+
     async def _addresses(self, host: str, port: int) -> list[str]:
         loop = asyncio.get_running_loop()
         try:
@@ -107,25 +118,55 @@ def tls_context(authority: Path | None, certificate: Path | None, key: Path | No
     return context
 
 
-def open_pool(url: str, trusted: Iterable[str], context: ssl.SSLContext | None) -> httpcore2.AsyncConnectionPool:
-    """The connections to the registry at `url`, which needs no `context` when it speaks no TLS.
+class Connections:
+    """The connections to the registry at `url` and to the hosts that its answers name, each directly or by a proxy."""
 
-    Through a proxy where the environment names one (HTTPS_PROXY...).
-    """
-    host = (urlsplit(url).hostname or "").lower()
-    limits: dict[str, Any] = {
-        "max_connections": _MOST,
-        "max_keepalive_connections": _KEPT,
-        "keepalive_expiry": _KEPT_SECONDS,
-    }
-    proxy = _proxy_for(url, host)
-    if proxy is not None:
-        return httpcore2.AsyncHTTPProxy(proxy, ssl_context=context, **limits)
-    return httpcore2.AsyncConnectionPool(context, network_backend=_Guarded(trusted, host), **limits)
+    def __init__(
+        self, url: str, trusted: Iterable[str], context: ssl.SSLContext | None, proxy: str | None = None
+    ) -> None:
+        """`proxy`: an URL; empty for none; None for what the environment says of a host (HTTPS_PROXY, NO_PROXY...)."""
+        self._proxy = proxy
+        self._context = context
+        self._guard = _Guarded(trusted, (urlsplit(url).hostname or "").lower())
+        self._pools: dict[str, httpcore2.AsyncConnectionPool] = {}
+
+    async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
+        """Send it the way that its host is reached."""
+        host, scheme = request.url.host.decode("ascii"), request.url.scheme.decode("ascii")
+        proxy = _proxy_for(scheme, host) if self._proxy is None else self._proxy
+        if proxy:
+            await self._guard.check_behind_proxy(host)
+        return await self._pool(proxy or "").handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close all of them."""
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    def _pool(self, proxy: str) -> httpcore2.AsyncConnectionPool:
+        pool = self._pools.get(proxy)
+        if pool is None:
+            pool = self._pools[proxy] = self._open(proxy)
+        return pool
+
+    def _open(self, proxy: str) -> httpcore2.AsyncConnectionPool:
+        limits: dict[str, Any] = {
+            "ssl_context": self._context,
+            "max_connections": _MOST,
+            "max_keepalive_connections": _KEPT,
+            "keepalive_expiry": _KEPT_SECONDS,
+        }
+        if not proxy:
+            return httpcore2.AsyncConnectionPool(network_backend=self._guard, **limits)
+        parts = urlsplit(proxy)
+        login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+        plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return httpcore2.AsyncHTTPProxy(plain, proxy_auth=login, **limits)
 
 
-def _proxy_for(url: str, host: str) -> str | None:
+def _proxy_for(scheme: str, host: str) -> str | None:
     proxies = getproxies()
     if not proxies or proxy_bypass(host):
         return None
-    return proxies.get(urlsplit(url).scheme) or proxies.get("all")
+    proxy = proxies.get(scheme) or proxies.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"

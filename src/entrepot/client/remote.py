@@ -17,7 +17,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpcore2
 
 from entrepot.client.challenge import Challenge, read_challenge
-from entrepot.client.connections import PrivateAddress, open_pool, tls_context
+from entrepot.client.connections import Connections, PrivateAddress, tls_context
 from entrepot.client.errors import (
     RemoteAbsent,
     RemoteBusy,
@@ -27,7 +27,8 @@ from entrepot.client.errors import (
     RemoteSilent,
     RemoteUnreachable,
 )
-from entrepot.client.tokens import Login, RemoteTokens
+from entrepot.client.logins import NOBODY, Logins
+from entrepot.client.tokens import RemoteTokens
 from entrepot.oci.digest import Digest
 from entrepot.oci.manifest import MAX_SIZE
 from entrepot.oci.mediatype import IMAGES, INDEXES
@@ -50,12 +51,14 @@ class Where:
 
     name: str
     url: str
-    login: Callable[[], Login | None] = lambda: None
+    logins: Logins = NOBODY
     token_hosts: frozenset[str] = frozenset()
     authority: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
     verify: bool = True
+    proxy: str | None = None
+    """The proxy to go through; empty for none, None for what the environment says."""
 
 
 class Described(NamedTuple):
@@ -98,10 +101,8 @@ class Remote:
     def __init__(self, where: Where, heard: Heard = lambda status, headers: None) -> None:
         self._where = where
         self._heard = heard
-        context = None
-        if where.url.startswith("https:"):
-            context = tls_context(where.authority, where.certificate, where.key, verify=where.verify)
-        self._pool = open_pool(where.url, where.token_hosts, context)
+        context = tls_context(where.authority, where.certificate, where.key, verify=where.verify)
+        self._pool = Connections(where.url, where.token_hosts, context, where.proxy)
         self._tokens = RemoteTokens(where.url, where.token_hosts, self._ask_for_token)
         self._challenge: Challenge | None = None
 
@@ -214,6 +215,7 @@ class Remote:
             return response
         if authorization is not None:
             self._tokens.forget(authorization)
+            self._where.logins.refused()
         self._challenge = challenge
         again = await self._authorization(scope)
         if again is None or (again == authorization and challenge.scheme == "basic"):
@@ -225,7 +227,7 @@ class Remote:
         """What the last challenge has taught us to send; None before the first."""
         if self._challenge is None:
             return None
-        login = self._where.login()
+        login = await self._where.logins.get()
         if self._challenge.scheme == "basic":
             return None if login is None else login.basic
         own = self._challenge.parameters.get("scope", "")
@@ -271,6 +273,8 @@ class Remote:
         response = await self._following("GET", url, headers, None)
         try:
             body = await self._body(response, _ERROR * 16)
+            if response.status == 401 and authorization is not None:
+                self._where.logins.refused()
             if response.status != 200:
                 self._check(response.status, _headers(response), body, "")
             return body

@@ -29,6 +29,13 @@ def contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
             f"is {settings.http.listen}, where other machines reach it, and open lets all of them push:"
             " type --open-to-network as well if that is meant, or listen on 127.0.0.1",
         )
+    for upstream in (each.upstream for each in settings.upstreams):
+        if settings.open and not upstream.everyone:
+            yield (
+                "upstreams",
+                f"has {upstream.alias}, which is not for everyone, and open lets everyone read it:"
+                " write `read: everyone` there if that is meant",
+            )
     yield from _contradictions_of_mirror(settings)
     yield from _contradictions_of_cluster(settings)
     if settings.database.url and not settings.open and not settings.secret_key:

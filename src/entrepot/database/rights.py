@@ -7,7 +7,7 @@ from entrepot.access.actor import Actor, Role
 from entrepot.access.decision import Facts
 from entrepot.access.names import namespace_of
 from entrepot.database.engine import Engine, Row, Transaction
-from entrepot.proxy.upstream import NO_UPSTREAMS, Upstreams
+from entrepot.proxy.upstream import NO_UPSTREAMS, People, Upstreams
 
 _RANK = "MAX(CASE g.role WHEN 'admin' THEN 3 WHEN 'write' THEN 2 WHEN 'read' THEN 1 ELSE 0 END)"
 _MINE = "SELECT {rank} FROM grants g WHERE g.account_id = :account AND g.{place}"
@@ -67,6 +67,14 @@ _OPEN_FACTS = (
     "SELECT id, rights_version, visibility, archived_at, namespace_id FROM repositories WHERE name = :name"
     " AND deleted_at IS NULL"
 )
+_IS_OR_IN = (
+    "SELECT 1 FROM accounts n WHERE n.name = :name AND n.deleted_at IS NULL AND (n.id = :account OR EXISTS"
+    " (SELECT 1 FROM members m WHERE m.organization_id = n.id AND m.account_id = :account))"
+)
+_IN_TEAM = (
+    "SELECT 1 FROM accounts n JOIN teams t ON t.organization_id = n.id JOIN team_members m ON m.team_id = t.id"
+    " WHERE n.name = :name AND n.deleted_at IS NULL AND t.name = :team AND m.account_id = :account"
+)
 _NOBODY = 0  # no account has this id
 
 
@@ -89,10 +97,23 @@ class DatabaseRights:
         if place is not None:
             found = await self._engine.read(_READ_THROUGH, name=name)
             identity, version = found[0] if found else (None, 0)
-            readers = "everyone" if place.upstream.everyone else "accounts"
-            return Facts(name, repository_id=identity, rights_version=version, upstream=readers)
+            readers = await self._people(place.credential.read, account_id)
+            fetch = await self._people(place.upstream.fetch, account_id)
+            return Facts(name, repository_id=identity, rights_version=version, upstream=readers, fetch=fetch)
         rows = await self._engine.read(_FACTS, account=account_id or _NOBODY, name=name, namespace=namespace_of(name))
         return _facts(name, rows[0]) if rows else Facts(name)
+
+    async def _people(self, people: People, account_id: int | None) -> str:
+        """The people of an upstream's setting in the words of Facts; of named ones it matters who is asked about."""
+        if people.word != "named":
+            return people.word
+        for name in people.names:
+            organization, slash, team = name.partition("/")
+            statement = _IN_TEAM if slash else _IS_OR_IN
+            more = {"team": team} if slash else {}
+            if await self._engine.read(statement, account=account_id or _NOBODY, name=organization, **more):
+                return "accounts"
+        return "others"
 
     async def namespace_facts(self, account_id: int | None, namespace: str) -> Facts:
         """See the port."""

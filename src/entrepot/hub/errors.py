@@ -5,7 +5,8 @@ HubError
 ├── NotThere
 ├── Forbidden
 ├── Taken
-└── LimitReached
+├── LimitReached
+└── ReadThrough
 """
 
 
@@ -36,3 +37,7 @@ class Taken(HubError):
 
 class LimitReached(HubError):
     """The plan does not allow more."""
+
+
+class ReadThrough(HubError):
+    """The name is one of another registry, whose repositories can only be read here."""

@@ -9,7 +9,7 @@ from entrepot.access.caller import Caller, caller_of
 from entrepot.access.decision import Action, Decision, Facts, may_create, role_in
 from entrepot.access.names import namespace_of
 from entrepot.access.rights import Rights
-from entrepot.hub.errors import Forbidden, Invalid, NotThere, Taken
+from entrepot.hub.errors import Forbidden, Invalid, NotThere, ReadThrough, Taken
 from entrepot.hub.organizations import VISIBILITIES
 from entrepot.hub.owners import no_repository, owned, permitted
 from entrepot.hub.words import one_of, text_within
@@ -203,6 +203,8 @@ class Repositories:
         """
         _check_name(name)
         facts = await self._rights.facts(actor, name)
+        if facts.upstream:
+            raise ReadThrough(f"{namespace_of(name)} is another registry that is read through this one", "name")
         if facts.namespace_id is None:
             raise NotThere(f"there is no account or organization {namespace_of(name)!r}", "name")
         may, reason = may_create(actor, facts)

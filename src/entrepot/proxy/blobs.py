@@ -14,15 +14,15 @@ from entrepot.access.grant import Grant
 from entrepot.client.errors import RemoteError, RemoteFailed
 from entrepot.client.remote import Arriving
 from entrepot.oci.digest import Digest
-from entrepot.proxy.errors import as_answer
+from entrepot.proxy.errors import ANSWER_SECONDS, as_answer, check_allowed, not_for
 from entrepot.proxy.flights import Errand, Flights
 from entrepot.proxy.ledger import Count
-from entrepot.proxy.manifests import ANSWER_SECONDS, NOBODY
+from entrepot.proxy.manifests import NOBODY
 from entrepot.proxy.ports import UpstreamRows
 from entrepot.proxy.sources import Sources
 from entrepot.proxy.upstream import Place
 from entrepot.registry.admission import admitted
-from entrepot.registry.errors import Denied, Unauthorized, UpstreamSlow
+from entrepot.registry.errors import Unauthorized, UpstreamSlow
 from entrepot.registry.ports import BlobRows, Bytes, RepositoryRows, StoredBlob
 from entrepot.registry.uploads import Incoming, Uploads
 
@@ -54,14 +54,12 @@ class ProxiedBlobs:
 
     async def find(self, name: str, digest: Digest, place: Place, grant: Grant) -> StoredBlob:
         """The blob; one that is not here begins to arrive."""
-        found = await self._stored(name, digest, grant)
+        found = await self._stored(name, digest, place, grant)
         if found is not None:
-            self._sources.of(place.upstream).page.add(Count.SAVED_BYTES, found.size)
-            if place.upstream.size is not None:
-                self._note_use(name, str(digest))
+            self._sources.of(place).page.add(Count.SAVED_BYTES, found.size)
+            self._note_use(name, str(digest))
             return found
-        await asyncio.sleep(0)  # what does not wait ends here (web/fast_door.py)
-        await admitted(self._repositories, name, grant)
+        await self._may_be_fetched(name, place, grant)
         async with _in_time(place.upstream.alias):
             return await self._arriving(name, digest, place)
 
@@ -79,18 +77,24 @@ class ProxiedBlobs:
 
     async def size(self, name: str, digest: Digest, place: Place, grant: Grant) -> StoredBlob:
         """What HEAD answers: nothing is fetched for it."""
-        found = await self._stored(name, digest, grant)
+        found = await self._stored(name, digest, place, grant)
         if found is not None:
             return found
-        await asyncio.sleep(0)
-        await admitted(self._repositories, name, grant)
+        await self._may_be_fetched(name, place, grant)
         async with _in_time(place.upstream.alias):
             size = await self._size(name, digest, place)
         if size < 0:
             return await self.find(name, digest, place, grant)
         return StoredBlob(str(digest), size, "", "", 0, 0)
 
-    async def _stored(self, name: str, digest: Digest, grant: Grant) -> StoredBlob | None:
+    async def _may_be_fetched(self, name: str, place: Place, grant: Grant) -> None:
+        await asyncio.sleep(0)  # what does not wait ends here (web/fast_door.py)
+        await admitted(self._repositories, name, grant)
+        if not grant.fetches(name):
+            raise not_for(name, place)
+
+    async def _stored(self, name: str, digest: Digest, place: Place, grant: Grant) -> StoredBlob | None:
+        check_allowed(place)
         found = await self._rows.find_blob(name, str(digest))
         if found is not None and not grant.covers(name, found.repository_id, found.rights_version):
             raise Unauthorized
@@ -110,13 +114,11 @@ class ProxiedBlobs:
 
     async def _size(self, name: str, digest: Digest, place: Place) -> int:
         """The size in bytes, -1 when it is not known; BlobUnknown when this repository has no such blob."""
-        if not place.upstream.allows(place.path):
-            raise Denied(f"{place.path} of {place.upstream.alias} may not be read through this registry")
         naming = await self._known.naming(name, str(digest))
         if naming is not None:
             return _size_in(naming, str(digest))
         try:
-            size = await self._sources.of(place.upstream).blob_size(place.path, str(digest))
+            size = await self._sources.of(place).blob_size(place.path, str(digest))
         except RemoteError as error:
             raise as_answer(error, blob=True) from error
         return -1 if size is None else size
@@ -136,7 +138,7 @@ class ProxiedBlobs:
             async with aclosing(self._bytes.read(found.key, start)) as chunks:
                 yield Arriving(start, found.size, chunks)
 
-        source = self._sources.of(place.upstream)
+        source = self._sources.of(place)
         return Errand(digest, size, source, place.upstream.alias, place.path, is_stored, stored, keep)
 
 

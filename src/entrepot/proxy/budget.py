@@ -4,14 +4,12 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from entrepot.proxy.ledger import Page
 
 _COUNT = re.compile(r"\s*(\d{1,12})\s*(?:;\s*w=(\d{1,9}))?")
 _WAIT = 30.0  # seconds that an upstream is left alone which says 429 and not for how long
 _LEAST_WAIT = 1.0  # GHCR's Retry-After of 35 µs is not meant (protocol.md §4.5)
-_RESERVE = 0.1  # of the limit: what is left below that is for what is not here yet
 _FAILURES = 3  # in a row, after which an upstream is taken for down
 _PROBE = 1.0  # seconds between two requests to one that is down
 
@@ -48,10 +46,7 @@ class Budget:
     @property
     def scarce(self) -> bool:
         """Whether what is left is for what is not stored here."""
-        if self.wait:
-            return True
-        limit, remaining = self._page.limit, self._page.remaining
-        return limit is not None and remaining is not None and remaining <= limit * _RESERVE
+        return bool(self.wait) or self._page.scarce
 
     def became_scarce(self) -> bool:
         """True once each time that it has become scarce, for whoever tells people."""
@@ -59,34 +54,34 @@ class Budget:
         return self._warned and not before
 
 
-@dataclass(slots=True)
 class Breaker:
-    """Opens when an upstream fails (transport, 5xx) several times in a row; then it is asked once a second."""
+    """Opens when an upstream fails (transport, 5xx) several times in a row; then it is asked once a second, by
+    whichever worker comes first."""
 
-    clock: Callable[[], float] = time.monotonic
-    failures: int = 0
-    probed: float = 0.0
+    def __init__(self, page: Page, clock: Callable[[], float] = time.monotonic) -> None:
+        self._page = page
+        self._clock = clock
 
     @property
     def open(self) -> bool:
         """Whether the upstream is taken for down."""
-        return self.failures >= _FAILURES
+        return self._page.failures >= _FAILURES
 
     def lets_through(self) -> bool:
         """Whether the upstream may be asked now."""
         if not self.open:
             return True
-        now = self.clock()
-        if now - self.probed < _PROBE:
+        now = self._clock()
+        if now - self._page.probed < _PROBE:
             return False
-        self.probed = now
+        self._page.fails(self._page.failures, now)
         return True
 
     def failed(self) -> None:
         """It did not answer, or by 5xx."""
-        self.failures += 1
-        self.probed = self.clock()
+        self._page.fails(self._page.failures + 1, self._clock())
 
     def worked(self) -> None:
         """It answered, whatever it said."""
-        self.failures = 0
+        if self._page.failures:
+            self._page.fails(0, 0.0)

@@ -3,6 +3,7 @@
 from math import ceil
 
 from entrepot.client.errors import RemoteAbsent, RemoteBusy, RemoteDenied, RemoteError, RemoteSilent
+from entrepot.proxy.upstream import Place
 from entrepot.registry.errors import (
     BlobUnknown,
     Denied,
@@ -13,7 +14,22 @@ from entrepot.registry.errors import (
     UpstreamSlow,
 )
 
+ANSWER_SECONDS = 14.0
+"""What an upstream has for an answer about what is not stored here, however many requests it takes."""
+
 _LEAST = 1
+
+
+def check_allowed(place: Place) -> None:
+    """Denied for a repository that the upstream's `allow` and `deny` keep out."""
+    if not place.upstream.allows(place.path):
+        raise Denied(f"{place.path} of {place.upstream.alias} may not be read through this registry")
+
+
+def not_for(name: str, place: Place) -> Denied:
+    """The refusal of what is not stored, to those who may only read what is."""
+    alias = place.upstream.alias
+    return Denied(f"this of {name} is not stored here: those may have it fetched from {alias} whom its `fetch` names")
 
 
 def as_answer(error: RemoteError, *, blob: bool = False) -> RegistryError:

@@ -1,4 +1,5 @@
-"""What a node's workers know together about each upstream: its budget, and what was asked for and what was not.
+"""What a node's workers know together about each credential at an upstream: its budget, what was asked for, and what
+was not.
 
 One anonymous memory map, made before the workers are forked. Counts are each worker's own and summed when they are
 read; the budget is whatever was heard last, by whichever worker.
@@ -28,6 +29,8 @@ class Count(IntEnum):
     """Bytes of blobs that were answered from what is stored."""
     STALE = 6
     """Manifests that were answered although the upstream could not be asked."""
+    DENIED = 7
+    """Manifests that were answered although the upstream refuses them by now (`stale_if_denied`)."""
 
 
 class _Cell(IntEnum):
@@ -35,16 +38,28 @@ class _Cell(IntEnum):
     REMAINING = 1
     WINDOW = 2
     UNTIL = 3
+    FAILURES = 4
+    PROBED = 5
+    SPENT = 6
 
 
 _UNKNOWN = -1.0
+_RESERVE = 0.1  # of the limit: what is left below that is for what is not here yet
+_SPENT = 64  # times at which pulls were spent that are kept: of more, the first to come back is not known
 
 
 class Page:
-    """One upstream's part of the ledger, as one worker writes it."""
+    """What is known of one credential at an upstream, as one worker writes it."""
 
-    def __init__(self, cells: "memoryview[float]", rows: "Sequence[memoryview[float]]", worker: int) -> None:
+    def __init__(
+        self,
+        cells: "memoryview[float]",
+        spent: "memoryview[float]",
+        rows: "Sequence[memoryview[float]]",
+        worker: int,
+    ) -> None:
         self._cells = cells
+        self._spent = spent
         self._rows = rows
         self._row = rows[worker]
 
@@ -76,8 +91,42 @@ class Page:
         """The monotonic time before which the upstream is left alone."""
         return float(self._cells[_Cell.UNTIL])
 
+    @property
+    def scarce(self) -> bool:
+        """Whether so little is left that it is for what is not stored here."""
+        limit, remaining = self.limit, self.remaining
+        return limit is not None and remaining is not None and remaining <= limit * _RESERVE
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next pull comes back, in seconds since 1970: the window is a moving one. As far as it is known: by
+        what was seen to be spent, the last 64 times; None when nothing was."""
+        window, now = self.window, time.time()
+        ends = [spent + window for spent in self._spent if spent + window > now] if window is not None else []
+        return min(ends, default=None)
+
+    @property
+    def failures(self) -> int:
+        """Failures of the upstream in a row."""
+        return int(self._cells[_Cell.FAILURES])
+
+    @property
+    def probed(self) -> float:
+        """The monotonic time of the last request to an upstream that fails."""
+        return float(self._cells[_Cell.PROBED])
+
+    def fails(self, failures: int, probed: float) -> None:
+        """The failures in a row, and when it was asked last."""
+        self._cells[_Cell.FAILURES], self._cells[_Cell.PROBED] = failures, probed
+
     def hear(self, limit: int | None, remaining: int | None, window: int | None) -> None:
         """What an answer has said of the budget; None for what it has not."""
+        before = self.limit if self.remaining is None else self.remaining
+        before = limit if before is None else before
+        if remaining is not None and before is not None and remaining < before:
+            place = int(self._cells[_Cell.SPENT])
+            self._spent[place % _SPENT] = time.time()
+            self._cells[_Cell.SPENT] = place + 1
         for cell, value in ((_Cell.LIMIT, limit), (_Cell.REMAINING, remaining), (_Cell.WINDOW, window)):
             if value is not None:
                 self._cells[cell] = value
@@ -88,16 +137,17 @@ class Page:
 
 
 class Ledger:
-    """The pages of all upstreams."""
+    """The pages of all credentials of all upstreams."""
 
-    def __init__(self, aliases: Sequence[str], workers: int) -> None:
-        self._aliases = list(aliases)
+    def __init__(self, names: Sequence[tuple[str, str]], workers: int) -> None:
+        """`names`: of each upstream its alias and the name of each credential."""
+        self._names = list(names)
         self._workers = workers
         self._worker = 0
-        size = len(_Cell) + workers * len(Count)
-        self._map = mmap.mmap(-1, max(1, len(self._aliases)) * size * 8)
+        size = len(_Cell) + _SPENT + workers * len(Count)
+        self._map = mmap.mmap(-1, max(1, len(self._names)) * size * 8)
         everything = memoryview(self._map).cast("d")
-        self._parts = {alias: everything[at * size : (at + 1) * size] for at, alias in enumerate(self._aliases)}
+        self._parts = {name: everything[at * size : (at + 1) * size] for at, name in enumerate(self._names)}
         for part in self._parts.values():
             part[_Cell.LIMIT] = part[_Cell.REMAINING] = part[_Cell.WINDOW] = _UNKNOWN
 
@@ -105,37 +155,38 @@ class Ledger:
         """Count for this worker from now on."""
         self._worker = worker
 
-    def page(self, alias: str) -> Page:
-        """The page of an upstream."""
-        part = self._parts[alias]
-        rows = [part[len(_Cell) + at * len(Count) :][: len(Count)] for at in range(self._workers)]
-        return Page(part[: len(_Cell)], rows, self._worker)
+    def page(self, alias: str, credential: str) -> Page:
+        """The page of a credential."""
+        part = self._parts[alias, credential]
+        spent = part[len(_Cell) :][:_SPENT]
+        counts = part[len(_Cell) + _SPENT :]
+        rows = [counts[at * len(Count) :][: len(Count)] for at in range(self._workers)]
+        return Page(part[: len(_Cell)], spent, rows, self._worker)
 
     def state(self) -> list["State"]:
-        """Every upstream as it stands now."""
-        pages = [(alias, self.page(alias)) for alias in self._aliases]
+        """Every credential as it stands now."""
         now = time.monotonic()
-        return [
-            State(
-                alias,
-                page.limit,
-                page.remaining,
-                page.window,
-                max(0.0, page.until - now),
-                {what: page.total(what) for what in Count},
-            )
-            for alias, page in pages
-        ]
+        found = []
+        for alias, credential in self._names:
+            page = self.page(alias, credential)
+            wait, counts = max(0.0, page.until - now), {what: page.total(what) for what in Count}
+            budget = (page.limit, page.remaining, page.window, page.next_at)
+            found.append(State(alias, credential, *budget, wait, page.scarce or wait > 0, counts))
+        return found
 
 
 class State(NamedTuple):
-    """An upstream: its budget, the seconds that it is left alone, and the counts."""
+    """A credential at an upstream: its budget, when a pull comes back (seconds since 1970), the seconds that it is left
+    alone, whether what is left is kept for what is not stored, and the counts."""
 
     alias: str
+    credential: str
     limit: int | None
     remaining: int | None
     window: int | None
+    next_at: float | None
     wait: float
+    scarce: bool
     counts: dict[Count, float]
 
 

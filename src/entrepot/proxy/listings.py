@@ -1,9 +1,12 @@
 """Lists of upstreams' repositories: the upstream's own where it answers, else what is stored here."""
 
+import asyncio
+
 import structlog
 
 from entrepot.client.errors import RemoteError
 from entrepot.client.remote import Listing
+from entrepot.proxy.errors import ANSWER_SECONDS, check_allowed
 from entrepot.proxy.sources import Sources
 from entrepot.proxy.upstream import Place
 
@@ -17,11 +20,14 @@ class ProxiedListings:
         self._sources = sources
 
     async def ask(self, place: Place, path: str) -> Listing | None:
-        """`tags/list` or `referrers/DIGEST`, with their parameters; None when the upstream does not give it."""
-        if not place.upstream.allows(place.path):
-            return None
+        """`tags/list` or `referrers/DIGEST`, with their parameters; None when the upstream does not give it. Denied."""
+        check_allowed(place)
         try:
-            return await self._sources.of(place.upstream).listing(place.path, path)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._sources.of(place).listing(place.path, path)
+        except TimeoutError:
+            _log.info("a list comes from what is stored", upstream=place.upstream.alias, reason="it is slow")
+            return None
         except RemoteError as error:
             _log.info("a list comes from what is stored", upstream=place.upstream.alias, reason=error.message)
             return None

@@ -18,24 +18,20 @@ from entrepot.access.caller import Caller
 from entrepot.access.grant import Grant
 from entrepot.client.errors import RemoteAbsent, RemoteDenied, RemoteError, RemoteFailed, RemoteLied, RemoteSilent
 from entrepot.oci.digest import Digest, InvalidDigest
-from entrepot.proxy.errors import as_answer
+from entrepot.proxy.errors import ANSWER_SECONDS, as_answer, check_allowed, not_for
+from entrepot.proxy.freshness import MICROSECONDS, State, TagTimes
 from entrepot.proxy.ledger import Count
 from entrepot.proxy.ports import UpstreamRows
 from entrepot.proxy.sources import Source, Sources
 from entrepot.proxy.turns import Turns
-from entrepot.proxy.upstream import Place, Upstream
+from entrepot.proxy.upstream import Place
 from entrepot.registry.admission import admitted
-from entrepot.registry.errors import Denied, RegistryError, Unauthorized
+from entrepot.registry.errors import Unauthorized
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import ManifestRows, Stale, StoredManifest
 
 T = TypeVar("T")
-_MICROSECONDS = 1_000_000
 _PATIENCE = 3.0  # seconds that an upstream has for a look at a tag which is stored here
-ANSWER_SECONDS = 14.0  # and for what is not: the whole of an answer, however many requests it takes
-_ABSENT_SECONDS = 10.0  # that a tag which is not there is not asked for again
-_WRITTEN_SECONDS = 3600.0  # between two notes that a tag was looked at, where its age says nothing
-_REMEMBERED = 20_000
 NOBODY = Caller()
 _log = structlog.get_logger()
 
@@ -51,7 +47,13 @@ class ProxiedManifests:
     """Finds manifests in upstreams' repositories."""
 
     def __init__(
-        self, sources: Sources, stored: Manifests, rows: ManifestRows, seen: UpstreamRows, turns: Turns
+        self,
+        sources: Sources,
+        stored: Manifests,
+        rows: ManifestRows,
+        seen: UpstreamRows,
+        turns: Turns,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`stored` keeps what was fetched, without asking for its blobs."""
         self._sources = sources
@@ -59,33 +61,46 @@ class ProxiedManifests:
         self._rows = rows
         self._seen = seen
         self._turns = turns
-        self._checked: dict[tuple[str, str], float] = {}  # microseconds of the database's clock
-        self._absent: dict[tuple[str, str], tuple[float, RegistryError]] = {}
+        self._times = TagTimes(seen, clock)
+        self._revalidating: dict[tuple[str, str], asyncio.Task[StoredManifest]] = {}
         self._running: dict[str, asyncio.Task[StoredManifest]] = {}
 
     async def find(self, name: str, reference: str, place: Place, grant: Grant) -> StoredManifest:
         """By tag or digest."""
+        check_allowed(place)
         found = await self._rows.find_manifest(name, reference)
         if found is None:
             await admitted(self._rows, name, grant)
         elif not grant.covers(name, found.repository_id, found.rights_version):
             raise Unauthorized
-        if found is not None and (":" in reference or await self._is_fresh(name, reference, place.upstream)):
-            self._sources.of(place.upstream).page.add(Count.SAVED_PULLS)
+        by_digest = ":" in reference
+        if found is not None and (by_digest or await self._answers(name, reference, place, found, grant)):
+            self._sources.of(place).page.add(Count.SAVED_PULLS)
             return found
-        if ":" in reference:
+        if not grant.fetches(name):
+            if found is None:
+                raise not_for(name, place)
+            return await self._stale(name, reference, place, found, "for others it would be looked at upstream")
+        if by_digest:
             return await self._by_digest(name, reference, place)
         return await self._by_tag(name, reference, place, found)
 
+    async def _answers(self, name: str, tag: str, place: Place, found: StoredManifest, grant: Grant) -> bool:
+        """Whether a stored tag is answered as it is; one that has just become old is looked at meanwhile."""
+        state = await self._times.state(name, tag, place.upstream.freshness(tag))
+        if state is State.USABLE and grant.fetches(name):
+            self._revalidate(name, tag, place, found)
+        return state is not State.OLD
+
     async def refresh(self, name: str, tag: str, place: Place) -> StoredManifest:
         """Look at a tag now, whatever its freshness."""
-        self._absent.pop((name, tag), None)
+        check_allowed(place)
+        self._times.forget_absent(name, tag)
         return await self._looked_at(name, tag, place, await self._rows.find_manifest(name, tag), patient=True)
 
     async def _by_digest(self, name: str, digest: str, place: Place) -> StoredManifest:
         await asyncio.sleep(0)
-        self._check_allowed(place)
-        source = self._sources.of(place.upstream)
+        source = self._sources.of(place)
 
         async def fetch() -> StoredManifest:
             async with self._turns.manifest(name, digest):
@@ -99,16 +114,27 @@ class ProxiedManifests:
 
     async def _by_tag(self, name: str, tag: str, place: Place, found: StoredManifest | None) -> StoredManifest:
         await asyncio.sleep(0)  # what does not wait ends here (web/fast_door.py)
-        absent = self._absent.get((name, tag))
-        if found is None and absent is not None and absent[0] > time.monotonic():
-            raise absent[1]
+        absent = self._times.absent(name, tag) if found is None else None
+        if absent is not None:
+            raise absent
         return await self._looked_at(name, tag, place, found, patient=found is None)
+
+    def _revalidate(self, name: str, tag: str, place: Place, found: StoredManifest) -> None:
+        """Look at a tag while it is answered as it is, once for all who ask meanwhile."""
+        if (name, tag) not in self._revalidating:
+            task = asyncio.create_task(self._looked_at(name, tag, place, found, patient=True))
+            self._revalidating[name, tag] = task
+            task.add_done_callback(lambda done: self._revalidated(name, tag, done))
+
+    def _revalidated(self, name: str, tag: str, task: "asyncio.Task[StoredManifest]") -> None:
+        self._revalidating.pop((name, tag), None)
+        if not task.cancelled():
+            task.exception()  # heard: the next who asks is told
 
     async def _looked_at(
         self, name: str, tag: str, place: Place, found: StoredManifest | None, *, patient: bool
     ) -> StoredManifest:
-        self._check_allowed(place)
-        source = self._sources.of(place.upstream)
+        source = self._sources.of(place)
 
         async def look() -> StoredManifest:
             return await self._look(name, tag, place, source, found)
@@ -118,14 +144,15 @@ class ProxiedManifests:
             if found is not None and not patient:
                 await asyncio.wait({task}, timeout=_PATIENCE)
                 if not task.done():
-                    return await self._stale(name, tag, found, f"{place.upstream.alias} is slow")
+                    return await self._stale(name, tag, place, found, f"{place.upstream.alias} is slow")
             return await _in_time(task, place.upstream.alias)
         except RemoteError as error:
-            if found is not None and await self._may_be_stale(name, tag, place.upstream, error):
-                return await self._stale(name, tag, found, error.message)
+            instead = None if found is None else await self._instead(name, tag, place, found, error)
+            if instead is not None:
+                return instead
             answer = as_answer(error)
             if isinstance(error, RemoteAbsent | RemoteDenied):
-                self._remember_absent(name, tag, answer)
+                self._times.note_absent(name, tag, answer)
             raise answer from error
 
     async def _look(
@@ -137,15 +164,18 @@ class ProxiedManifests:
         described = await source.describe(place.path, tag)
         if found is not None and described.digest == found.digest:
             source.page.add(Count.SAVED_PULLS)
-            await self._note_checked(name, tag, place.upstream)
+            await self._times.note(name, tag, place.upstream.freshness(tag))
             return found
         if found is not None and source.budget.scarce:
-            return await self._stale(name, tag, found, f"few pulls are left at {place.upstream.alias}")
-        if described.digest is not None:
-            await self._check_delay(name, tag, described.digest, place)
-
-        fetched = await self._fetch_looked_at(name, tag, described.digest, place, source, found)
-        await self._note_checked(name, tag, place.upstream)
+            return await self._stale(name, tag, place, found, f"few pulls are left at {place.upstream.alias}")
+        digest = described.digest
+        if place.upstream.delay:
+            digest = (
+                digest or (await self._fetch(name, tag, place, source, None)).digest
+            )  # which is all there is to see
+            await self._check_delay(name, tag, digest, place)
+        fetched = await self._fetch_looked_at(name, tag, digest, place, source, found)
+        await self._times.note(name, tag, place.upstream.freshness(tag))
         return fetched
 
     async def _fetch_looked_at(
@@ -175,7 +205,7 @@ class ProxiedManifests:
                 if await self._holds(name):
                     return None
                 there = await self._fetch(name, tag, place, source, tag)
-                await self._note_checked(name, tag, place.upstream)
+                await self._times.note(name, tag, place.upstream.freshness(tag))
             return there
 
     async def _holds(self, name: str) -> bool:
@@ -200,72 +230,31 @@ class ProxiedManifests:
 
     async def _check_delay(self, name: str, tag: str, digest: str, place: Place) -> None:
         """A digest that has only just appeared under a tag may be poisoned: it waits (`delay`)."""
-        delay = place.upstream.delay
-        if not delay:
-            return
         await self._seen.ensure(name, place.upstream.alias)
         first = await self._seen.first_seen(name, tag, digest)
-        until = first + delay * _MICROSECONDS
+        until = first + place.upstream.delay * MICROSECONDS
         if await self._seen.now() < until:
-            when = datetime.fromtimestamp(until / _MICROSECONDS, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            when = datetime.fromtimestamp(until / MICROSECONDS, UTC).strftime("%Y-%m-%d %H:%M UTC")
             raise _Delayed(f"{name}:{tag} has been {digest} for too short a time: it is answered from {when} on")
 
-    async def _may_be_stale(self, name: str, tag: str, upstream: Upstream, error: RemoteError) -> bool:
-        """Whether what is stored is answered in place of this. A refusal counts only after a while."""
+    async def _instead(
+        self, name: str, tag: str, place: Place, found: StoredManifest, error: RemoteError
+    ) -> StoredManifest | None:
+        """What is stored in place of this error; None when the error is to be told: a refusal that has lasted."""
         if isinstance(error, _Delayed) or not isinstance(error, RemoteAbsent | RemoteDenied):
-            return True
-        since = await self._seen.gone(name, tag)
-        self._checked.pop((name, tag), None)
-        _log.warning("an upstream has taken back a tag", repository=name, tag=tag, reason=error.message)
-        return await self._seen.now() < since + upstream.stale_if_denied * _MICROSECONDS
+            return await self._stale(name, tag, place, found, error.message)
+        gone = await self._times.gone(name, tag)
+        _log.warning("an upstream refuses a tag that it had", repository=name, tag=tag, reason=error.message)
+        if gone >= place.upstream.stale_if_denied:
+            return None
+        return await self._stale(name, tag, place, found, error.message, Count.DENIED)
 
-    async def _is_fresh(self, name: str, tag: str, upstream: Upstream) -> bool:
-        fresh = upstream.freshness(tag)
-        if fresh.seconds is None:
-            return True
-        if not fresh.seconds:
-            return False
-        checked = self._checked.get((name, tag))
-        if checked is None:
-            seen = await self._seen.seen(name, tag)
-            if seen.checked_at is None:
-                return False
-            checked = seen.checked_at / _MICROSECONDS
-            self._remember_checked(name, tag, checked)
-        return fresh.holds(time.time() - checked)
-
-    async def _note_checked(self, name: str, tag: str, upstream: Upstream) -> None:
-        """Write down that the tag is there; where nobody asks for the exact time, only once an hour."""
-        written = self._checked.get((name, tag))
-        if written is None:
-            seen = await self._seen.seen(name, tag)
-            written = None if seen.gone_since is not None else (seen.checked_at or 0) / _MICROSECONDS
-        if upstream.freshness(tag).seconds or written is None or time.time() - written > _WRITTEN_SECONDS:
-            self._remember_checked(name, tag, await self._seen.checked(name, tag) / _MICROSECONDS)
-        else:
-            self._remember_checked(name, tag, written)
-
-    def _remember_checked(self, name: str, tag: str, at: float) -> None:
-        if len(self._checked) >= _REMEMBERED:
-            self._checked.clear()
-        self._checked[name, tag] = at
-
-    def _remember_absent(self, name: str, tag: str, error: RegistryError) -> None:
-        if len(self._absent) >= _REMEMBERED:
-            self._absent.clear()
-        self._absent[name, tag] = (time.monotonic() + _ABSENT_SECONDS, error)
-
-    async def _stale(self, name: str, tag: str, found: StoredManifest, reason: str) -> StoredManifest:
-        place = self._sources.upstreams.place(name)
-        if place is not None:
-            self._sources.of(place.upstream).page.add(Count.STALE)
-        checked = self._checked.get((name, tag)) or ((await self._seen.seen(name, tag)).checked_at or 0) / _MICROSECONDS
-        age = max(0, int(time.time() - checked)) if checked else None
-        return replace(found, stale=Stale(reason, age))
-
-    def _check_allowed(self, place: Place) -> None:
-        if not place.upstream.allows(place.path):
-            raise Denied(f"{place.path} of {place.upstream.alias} may not be read through this registry")
+    async def _stale(
+        self, name: str, tag: str, place: Place, found: StoredManifest, reason: str, count: Count = Count.STALE
+    ) -> StoredManifest:
+        self._sources.of(place).page.add(count)
+        age = await self._times.last_look(name, tag)
+        return replace(found, stale=Stale(reason, None if age is None else int(age)))
 
     def _shared(
         self, key: str, work: Callable[[], Coroutine[None, None, StoredManifest]]

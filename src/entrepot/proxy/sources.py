@@ -11,22 +11,26 @@ from entrepot.client.remote import Arriving, Described, Fetched, Heard, Listing
 from entrepot.proxy.budget import Breaker, Budget
 from entrepot.proxy.ledger import Count, Ledger, Page
 from entrepot.proxy.ports import Registry
-from entrepot.proxy.upstream import Upstream, Upstreams
+from entrepot.proxy.upstream import Place, Upstream, Upstreams
 
 T = TypeVar("T")
-Connect = Callable[[Upstream, Heard], Registry]
+Connect = Callable[[Upstream, int, Heard], Registry]
+"""Makes the registry of an upstream, to be asked with its credential of this number."""
+
 _log = structlog.get_logger()
 
 
 class Source:
     """The port Registry over another one: asks it only when that makes sense."""
 
-    def __init__(self, upstream: Upstream, connect: Connect, page: Page) -> None:
+    def __init__(self, upstream: Upstream, number: int, connect: Connect, page: Page, breaker: Breaker) -> None:
+        """`number`: of the credential; `page`: its."""
         self.upstream = upstream
         self.page = page
         self.budget = Budget(page)
-        self.breaker = Breaker()
-        self._registry = connect(upstream, self._heard)
+        self.breaker = breaker
+        self._credential = upstream.credentials[number].name
+        self._registry = connect(upstream, number, self._heard)
 
     async def describe(self, repository: str, reference: str) -> Described:
         """See the port."""
@@ -65,7 +69,11 @@ class Source:
         self.budget.heard(headers)
         if self.budget.became_scarce():
             left, limit = self.page.remaining, self.page.limit
-            _log.warning("few pulls are left at an upstream", upstream=self.upstream.alias, left=left, limit=limit)
+            _log.warning("few pulls are left at an upstream", left=left, limit=limit, **self._where)
+
+    @property
+    def _where(self) -> dict[str, str]:
+        return {"upstream": self.upstream.alias, "credential": self._credential}
 
     def _leave_alone(self) -> None:
         if self.budget.wait:
@@ -101,21 +109,26 @@ class Source:
         if isinstance(error, RemoteBusy):
             self.budget.exhausted(error.retry_after)
             error.retry_after = self.budget.wait
-            _log.warning("an upstream has had enough", upstream=self.upstream.alias, reason=error.message)
+            _log.warning("an upstream has had enough", reason=error.message, **self._where)
 
 
 class Sources:
-    """The source of each upstream; connections are made when one is first asked."""
+    """The source of each credential at each upstream; connections are made when one is first asked."""
 
     def __init__(self, upstreams: Upstreams, connect: Connect, ledger: Ledger) -> None:
         self.upstreams = upstreams
         self._connect = connect
         self._ledger = ledger
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[tuple[str, int], Source] = {}
 
-    def of(self, upstream: Upstream) -> Source:
-        """The source of an upstream."""
-        found = self._sources.get(upstream.alias)
+    def of(self, place: Place) -> Source:
+        """The source of a repository."""
+        upstream = place.upstream
+        number = upstream.credential(place.path)
+        found = self._sources.get((upstream.alias, number))
         if found is None:
-            found = self._sources[upstream.alias] = Source(upstream, self._connect, self._ledger.page(upstream.alias))
+            page = self._ledger.page(upstream.alias, upstream.credentials[number].name)
+            breaker = Breaker(self._ledger.page(upstream.alias, upstream.credentials[0].name))  # one for all of them
+            found = Source(upstream, number, self._connect, page, breaker)
+            self._sources[upstream.alias, number] = found
         return found

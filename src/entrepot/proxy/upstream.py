@@ -28,25 +28,46 @@ behind `_`, as `:` cannot stand there."""
 
 
 class Freshness(NamedTuple):
-    """How long a tag is answered without a look at its upstream, in seconds: 0 looks each time, None never looks."""
+    """How long a tag is answered without a look at its upstream, in seconds: 0 looks each time, None never looks; and
+    for how many more (`stale`) it is answered as it is while it is looked at (RFC 5861, stale-while-revalidate)."""
 
     seconds: float | None
-
-    def holds(self, age: float) -> bool:
-        """Whether a tag that was looked at `age` seconds ago needs no look."""
-        return self.seconds is None or age < self.seconds
+    stale: float = 0.0
 
 
 ALWAYS = Freshness(0.0)
 PINNED = Freshness(None)
 
 
+class People(NamedTuple):
+    """Somebody: `everyone`, `accounts` (whoever is logged in), or `named`: accounts by their own names, those of their
+    organizations, or `ORGANIZATION/TEAM`."""
+
+    word: str
+    names: tuple[str, ...] = ()
+
+
+EVERYONE = People("everyone")
+ACCOUNTS = People("accounts")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What an upstream is asked with, by its `name` (empty: as anybody), for the repositories of these patterns; and
+    who may read these here. A repository has one, so that no two share what one of them may not see."""
+
+    name: str = ""
+    repositories: Sequence[str] = ("*",)
+    read: People = EVERYONE
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """A registry that is read through. Patterns are globs: of paths for `allow` and `deny`, of tags for `fresh`.
 
-    `stale_if_denied`, `delay`: seconds. `everyone`: whether anybody may read it, or only whoever is logged in. `size`:
-    bytes that it may hold, None for any number.
+    `stale_if_denied`, `delay`: seconds. `size`: bytes that it may hold, None for any number. Of the `credentials` the
+    first that fits a repository is its; the last fits all. `fetch`: who of the readers may have fetched what is not
+    stored here.
     """
 
     alias: str
@@ -57,7 +78,20 @@ class Upstream:
     stale_if_denied: float = 86400.0
     delay: float = 0.0
     size: int | None = None
-    everyone: bool = True
+    credentials: Sequence[Credential] = (Credential(),)
+    fetch: People = EVERYONE
+
+    @property
+    def everyone(self) -> bool:
+        """Whether anybody may read all of it."""
+        return all(credential.read == EVERYONE for credential in self.credentials)
+
+    def credential(self, path: str) -> int:
+        """The number of the credential that is this repository's."""
+        for number, credential in enumerate(self.credentials[:-1]):
+            if _fits(path, credential.repositories):
+                return number
+        return len(self.credentials) - 1
 
     def freshness(self, tag: str) -> Freshness:
         """That of the first pattern that the tag fits; a tag that fits none is looked at each time."""
@@ -65,9 +99,7 @@ class Upstream:
 
     def allows(self, path: str) -> bool:
         """Whether this repository may be read through."""
-        return any(fnmatchcase(path, pattern) for pattern in self.allow) and not any(
-            fnmatchcase(path, pattern) for pattern in self.deny
-        )
+        return _fits(path, self.allow) and not (self.deny and _fits(path, self.deny))
 
 
 class Place(NamedTuple):
@@ -75,6 +107,11 @@ class Place(NamedTuple):
 
     upstream: Upstream
     path: str
+
+    @property
+    def credential(self) -> Credential:
+        """What its upstream is asked with for it."""
+        return self.upstream.credentials[self.upstream.credential(self.path)]
 
 
 class Upstreams:
@@ -97,6 +134,14 @@ class Upstreams:
         upstream = self._by_alias.get(alias)
         return None if upstream is None else Place(upstream, path)
 
+    def stored_name(self, name: str) -> str:
+        """The name by which a repository is stored: one name for those that begin with another name of Docker Hub."""
+        if not self._by_alias:
+            return name
+        alias, slash, path = name.partition("/")
+        same = _SAME.get(alias)
+        return f"{same}/{path}" if slash and same in self._by_alias else name
+
     def of_host(self, host: str) -> Upstream | None:
         """The upstream that containerd's `ns` means: its alias, or one of the names of Docker Hub."""
         return self._by_alias.get(canonical_alias(host))
@@ -104,6 +149,10 @@ class Upstreams:
 
 NO_UPSTREAMS = Upstreams()
 """Every repository is hosted."""
+
+
+def _fits(path: str, patterns: Sequence[str]) -> bool:
+    return "*" in patterns or any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def canonical_alias(host: str) -> str:

@@ -96,6 +96,7 @@ _COUNTED = {
     Count.SAVED_PULLS: ("entrepot_upstream_saved_pulls", "Manifests that were answered from what is stored."),
     Count.SAVED_BYTES: ("entrepot_upstream_saved_bytes", "Bytes of blobs that were answered from what is stored."),
     Count.STALE: ("entrepot_upstream_stale", "Manifests that were answered although the upstream could not be asked."),
+    Count.DENIED: ("entrepot_upstream_denied", "Manifests that were answered although the upstream refuses them."),
 }
 
 
@@ -104,21 +105,27 @@ class _Upstreams(Collector):
         self._states = states
 
     def collect(self) -> Iterator[Metric]:
+        labels = ("upstream", "credential")
         for what, (name, text) in _COUNTED.items():
-            family = CounterMetricFamily(name, text, labels=("upstream",))
+            family = CounterMetricFamily(name, text, labels=labels)
             for state in self._states:
-                family.add_metric((state.alias,), state.counts[what])
+                family.add_metric((state.alias, state.credential), state.counts[what])
             yield family
-        limit = GaugeMetricFamily("entrepot_upstream_limit", "Pulls that an upstream allows.", labels=("upstream",))
-        left = GaugeMetricFamily(
-            "entrepot_upstream_remaining", "Pulls that an upstream has left.", labels=("upstream",)
+        limit = GaugeMetricFamily("entrepot_upstream_limit", "Pulls that an upstream allows.", labels=labels)
+        left = GaugeMetricFamily("entrepot_upstream_remaining", "Pulls that an upstream has left.", labels=labels)
+        scarce = GaugeMetricFamily(
+            "entrepot_upstream_scarce",
+            "1 while what is left at an upstream is kept for what is not stored, 0 otherwise.",
+            labels=labels,
         )
         for state in self._states:
+            scarce.add_metric((state.alias, state.credential), float(state.scarce))
             if state.limit is not None and state.remaining is not None:
-                limit.add_metric((state.alias,), state.limit)
-                left.add_metric((state.alias,), state.remaining)
+                limit.add_metric((state.alias, state.credential), state.limit)
+                left.add_metric((state.alias, state.credential), state.remaining)
         yield limit
         yield left
+        yield scarce
 
 
 class _Sums(Collector):

@@ -31,6 +31,7 @@ TABLE: Mapping[type[Exception], Problem] = {
     hub.Forbidden: Problem(403, "forbidden"),
     hub.Taken: Problem(409, "taken"),
     hub.LimitReached: Problem(403, "limit_reached"),
+    hub.ReadThrough: Problem(405, "read_through"),
     access.AccessError: Problem(500, "internal"),
     access.LoginRefused: Problem(401, "unauthorized"),
     access.Throttled: Problem(429, "throttled"),
@@ -69,6 +70,8 @@ def problem_of(error: Exception) -> JSONResponse:
     headers: dict[str, str] = {}
     if isinstance(error, access.Throttled):
         headers["Retry-After"] = str(error.seconds)
+    elif status == 405:
+        headers["Allow"] = "GET"
     elif status in (503, 507):
         headers["Retry-After"] = _RETRY_SECONDS
     field = getattr(error, "field", None)

@@ -1,5 +1,7 @@
 """`/upstreams`: the registries that are read through, what they still give, and looking at a tag now."""
 
+from datetime import UTC, datetime, timedelta
+
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -13,14 +15,16 @@ from entrepot.web.api.shapes import Who
 
 
 class UpstreamOut(BaseModel):
-    """An upstream as this node knows it. Counts are since its start."""
+    """A credential at an upstream as this node knows it. Counts are since its start."""
 
     alias: str
+    credential: str = Field(description="Its user name or helper; empty for anybody.")
     url: str
-    budget: str = Field(description="In words, such as `37 of 200 pulls left`.")
+    budget: str = Field(description="In words, such as `37 of 200 left, next at 14:20 UTC`.")
     limit: int | None
     remaining: int | None
     window_seconds: int | None
+    next_at: str | None = Field(description="When the next pull comes back, as far as it is known here; RFC 3339.")
     wait_seconds: float = Field(description="How long it is left alone, as it has said that it has had enough.")
     looks: int
     pulls: int
@@ -29,10 +33,11 @@ class UpstreamOut(BaseModel):
     saved_pulls: int
     saved_bytes: int
     stale: int
+    denied: int
 
 
 class UpstreamsOut(BaseModel):
-    """All upstreams."""
+    """All upstreams, each once a credential."""
 
     items: list[UpstreamOut]
 
@@ -89,16 +94,22 @@ def _shown(state: State, url: str) -> dict[str, object]:
     if state.limit is None or state.remaining is None:
         budget = "no limit is known"
     else:
-        budget = f"{state.remaining} of {state.limit} pulls left"
-    if state.wait:
-        budget += f", next in {state.wait:.0f} seconds"
+        budget = f"{state.remaining} of {state.limit} left"
+    now = datetime.now(UTC)
+    until = now + timedelta(seconds=state.wait) if state.wait else None
+    next_at = datetime.fromtimestamp(state.next_at, UTC) if state.next_at is not None else None
+    next_at = max(until or now, next_at or now) if until or next_at else None
+    if next_at is not None:
+        budget += f", next at {next_at:%H:%M} UTC"
     return {
         "alias": state.alias,
+        "credential": state.credential,
         "url": url,
         "budget": budget,
         "limit": state.limit,
         "remaining": state.remaining,
         "window_seconds": state.window,
+        "next_at": None if next_at is None else f"{next_at:%Y-%m-%dT%H:%M:%SZ}",
         "wait_seconds": round(state.wait, 1),
         **{what.name.lower(): int(state.counts[what]) for what in Count},
     }

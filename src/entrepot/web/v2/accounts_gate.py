@@ -306,7 +306,7 @@ def _visit(grant: Grant, caller: Caller, limit: PullLimit | None, payer: int | N
 def _one(name: str, decision: Decision) -> OneRepository:
     if decision.basis is None:
         return NOTHING
-    return OneRepository(name, decision.basis.repository_id, decision.basis.rights_version)
+    return OneRepository(name, decision.basis.repository_id, decision.basis.rights_version, decision.fetches)
 
 
 def _same(verified: Verified, name: str, decision: Decision) -> bool:

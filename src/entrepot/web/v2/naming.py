@@ -51,6 +51,7 @@ class Naming:
             route = found._replace(name=f"{upstream.alias}/{found.name}")
             headers = [(b"oci-namespace", asked.encode("latin-1", "replace"))]
             return self._read_only(request, route) or Named(route, headers, anonymous=False)
+        found = found._replace(name=self._upstreams.stored_name(found.name)) if found.name else found
         if self._upstreams.place(found.name) is not None:
             return self._read_only(request, found) or Named(found, [], anonymous=False)
         return Named(found, [], anonymous=False)
