@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -287,3 +288,26 @@ def offline(world: World, who: Person, client: str) -> str:
 def refreshed(world: World, refresh: str, scope: str = "") -> Answer:
     """What a refresh token gets."""
     return post(world, grant_type="refresh_token", refresh_token=refresh, service="x", client_id="docker", scope=scope)
+
+
+def test_tokens_that_are_issued_are_counted_in_a_metric_and_are_no_audit(world: World) -> None:
+    alice, before = world.person("alice"), issued(world)
+    world.token(alice)  # whose password is remembered by a worker or by both then
+    written = audited(world)
+    for _ in range(10):
+        world.token_for(alice, f"{alice.name}/app")
+    assert issued(world) >= before + 11
+    assert audited(world) - written <= {"login"}
+
+
+def issued(world: World) -> int:
+    """Access tokens that were issued, of all workers."""
+    found = re.search(r"^entrepot_tokens_issued_total (\d+)", world.server.get("/metrics").body.decode(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def audited(world: World) -> set[str]:
+    """Kinds of what stands in the audit."""
+    entries = world.server.get("/api/v1/audit?limit=1000", world.administrator.basic).json()["items"]
+    return {each["kind"] for each in entries}
