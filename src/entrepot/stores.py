@@ -20,20 +20,26 @@ def database(settings: Settings) -> Engine:
 async def byte_store(settings: Settings) -> Bytes:
     """The byte store that the settings name."""
     if settings.storage.backend == "s3":
-        from entrepot.storage.objects import ObjectStore
-
         s3 = settings.storage.s3
-        return ObjectStore(
-            bucket=s3.bucket,
-            region=s3.region,
-            endpoint=s3.endpoint,
-            access_key_id=s3.access_key_id,
-            secret_access_key=s3.secret_access_key,
-            prefix=s3.prefix,
-            redirect=s3.redirect,
-        )
+        return bucket_store(settings, s3.bucket, s3.prefix, redirect=s3.redirect)
     from entrepot.storage.filesystem import FileStore
 
     store = FileStore(settings.data_dir)
     await store.start()
     return store
+
+
+def bucket_store(settings: Settings, bucket: str, prefix: str, *, redirect: bool = False) -> Bytes:
+    """A byte store in a bucket of the S3 server that the settings name."""
+    from entrepot.storage.objects import ObjectStore
+
+    s3 = settings.storage.s3
+    return ObjectStore(
+        bucket=bucket,
+        region=s3.region,
+        endpoint=s3.endpoint,
+        access_key_id=s3.access_key_id,
+        secret_access_key=s3.secret_access_key,
+        prefix=prefix,
+        redirect=redirect,
+    )

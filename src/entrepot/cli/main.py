@@ -4,6 +4,7 @@ import click
 
 from entrepot import __version__
 from entrepot.cli.admin import admin
+from entrepot.cli.backup import backup, restore
 from entrepot.cli.config import config
 from entrepot.cli.gc import gc
 from entrepot.cli.health import health
@@ -27,8 +28,10 @@ def cli() -> None:
 
 cli.add_command(serve)
 cli.add_command(admin)
+cli.add_command(backup)
 cli.add_command(config)
 cli.add_command(gc)
 cli.add_command(health)
 cli.add_command(mirror)
+cli.add_command(restore)
 cli.add_command(verify)

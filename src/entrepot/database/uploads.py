@@ -65,7 +65,10 @@ _KNOW_STORE = "INSERT INTO store (name, id, generation) VALUES (:name, :id, 1) O
 _STORE = "SELECT id, generation FROM store WHERE name = :name"
 _EXPIRED = "SELECT id FROM uploads WHERE expires_at <= now_us() ORDER BY expires_at LIMIT :limit"
 _EXPIRE = "UPDATE uploads SET generation = generation + 1 WHERE id = :id AND expires_at <= now_us()"
-_TRASHED = "SELECT store, key FROM trash LIMIT :limit"
+_TRASHED = (  # while a backup runs, what it names may be on its way out and must stay
+    "SELECT store, key FROM trash WHERE NOT EXISTS"
+    " (SELECT 1 FROM lifecycle WHERE removals_held_until > now_us()) LIMIT :limit"
+)
 _FORGET_TRASH = "DELETE FROM trash WHERE store = :store AND key = :key"
 _LIMITED = (
     "SELECT 1 FROM repositories r JOIN accounts n ON n.id = r.namespace_id JOIN plans p ON p.name = n.plan"

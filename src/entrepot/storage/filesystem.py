@@ -19,7 +19,7 @@ from entrepot.storage.group_sync import GroupSync
 
 _INLINE = 128 * 1024  # bytes: less than a thread hop costs
 _READ = 256 * 1024
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class FileStore:
@@ -234,6 +234,6 @@ def _errors() -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise StorageFull("no space is left for blobs: free some, or give the registry a larger disk") from error
         raise StorageError(f"the blob directory cannot be used: {error.strerror}") from error
