@@ -9,6 +9,7 @@ from entrepot.access.sealing import NotOurs, is_sealed, unseal
 from entrepot.client.logins import Helper, InFile, Logins, Static, Unreadable
 from entrepot.client.remote import Heard, Remote, Where
 from entrepot.client.tokens import Login
+from entrepot.client.warming import Image, read_image, read_list
 from entrepot.config import Settings
 from entrepot.config.upstreams import ConfiguredLogin, ConfiguredUpstream
 from entrepot.data_plane import DataPlane
@@ -20,6 +21,7 @@ from entrepot.preparation import root_secret
 from entrepot.proxy.blobs import ProxiedBlobs
 from entrepot.proxy.eviction import Eviction
 from entrepot.proxy.flights import Flights
+from entrepot.proxy.keeping import Keeping
 from entrepot.proxy.ledger import Ledger
 from entrepot.proxy.listings import ProxiedListings
 from entrepot.proxy.manifests import ProxiedManifests
@@ -89,15 +91,13 @@ def make_cache(
     flights = Flights(spools, nodes)
     stack.push_async_callback(flights.close)
     known, rows = DatabaseUpstreams(engine), plane.manifest_rows
-    keeping = Manifests(rows, accept_missing=True)
-    manifests = ProxiedManifests(sources, keeping, rows, known, Turns(spools, nodes))
+    stored = Manifests(rows, accept_missing=True)
+    manifests = ProxiedManifests(sources, stored, rows, known, Turns(spools, nodes))
     blobs = ProxiedBlobs(sources, plane.blob_rows, rows, known, plane.uploads, store, flights)
     repositories = Repositories(upstreams, plane.manifests, plane.blobs, manifests, blobs)
-    jobs = [
-        Job("remove what never arrived", _CLEAN_SECONDS, spools.clean),
-        Job("keep upstreams within their size", _EVICT_SECONDS, Eviction(upstreams, settings.cache.size, known).run),
-        *cluster_jobs,
-    ]
+    keeping = Keeping(lambda: _listed(settings), settings.cache.platforms, upstreams, rows, manifests, blobs)
+    eviction = Eviction(upstreams, settings.cache.size, known, keeping.held)
+    jobs = [*_jobs(settings, spools, eviction, keeping, ledger), *cluster_jobs]
     mirror = _mirror(settings, configured, mirror_port)
     listings = ProxiedListings(sources)
     return Cache(upstreams, mirror, repositories, listings, manifests, ledger, jobs if upstreams else [], door)
@@ -118,6 +118,24 @@ def _among_others(
     stack.push_async_callback(peers.close)
     door = NodeDoor(ARRIVING, Arrivals(spools), key)
     return Nodes(rows, peers), door, [Job("forget leases", _CLEAN_SECONDS, rows.forget)]
+
+
+def _jobs(settings: Settings, spools: SpoolFiles, eviction: Eviction, keeping: Keeping, ledger: Ledger) -> list[Job]:
+    jobs = [
+        Job("remove what never arrived", _CLEAN_SECONDS, spools.clean),
+        Job("keep upstreams within their size", _EVICT_SECONDS, eviction.run),
+    ]
+    if ledger.worker == 0 and (settings.cache.images or settings.cache.images_file is not None):
+        jobs.append(Job("fetch images to keep", settings.cache.refresh, keeping.fetch, at_once=True))
+    return jobs
+
+
+def _listed(settings: Settings) -> list[Image]:
+    """The images that are always here; a file that cannot be read is said in the log, and nothing of it is evicted."""
+    lines = list(settings.cache.images)
+    if settings.cache.images_file is not None:
+        lines += read_list(settings.cache.images_file.read_text().splitlines())
+    return [read_image(line) for line in lines]
 
 
 def _mirror(settings: Settings, configured: Mapping[str, ConfiguredUpstream], port: int | None) -> Mirror | None:

@@ -10,11 +10,19 @@ from entrepot.database.manifests import DatabaseManifests
 from entrepot.database.upstreams import DatabaseUpstreams
 from entrepot.oci.digest import Digest
 from entrepot.proxy.eviction import Eviction
+from entrepot.proxy.keeping import Held
 from entrepot.proxy.ports import Seen
 from entrepot.proxy.upstream import Upstream, Upstreams
 from entrepot.registry.manifests import Manifests
 from tests.support.rows import Rows
 from tests.support.serving import OCI_EMPTY, a_manifest, an_image, descriptor, digest_of
+
+_ANY_TIME = -(2.0**42)  # seconds: also what is used in the future
+
+
+async def nothing() -> set[Held]:
+    """Nothing is kept."""
+    return set()
 
 
 async def a_repository(rows: Rows) -> tuple[DatabaseUpstreams, str]:
@@ -113,7 +121,7 @@ async def test_what_was_not_used_for_longest_is_evicted_first_and_its_bytes_go(r
     await upstreams.ensure(name, alias)
     old, middle, new = [await a_linked_blob(rows, name, 100, used) for used in (1, 2, 3)]
     assert await upstreams.held(alias) == 300
-    assert await upstreams.evict(alias, 150, 10) == 200
+    assert await upstreams.evict(alias, 150, 0.0, 10) == (200, None)
     assert await upstreams.held(alias) == 100
     found = blobs(rows.engine)
     assert [await found.find_blob(name, digest) is None for digest in (old, middle, new)] == [True, True, False]
@@ -130,17 +138,49 @@ async def test_all_upstreams_together_are_kept_within_a_size(rows: Rows) -> None
     configured = Upstreams([Upstream(alias, f"https://{alias}") for alias in aliases])
     before = await upstreams.held(None)
     assert before >= 400
-    assert await Eviction(configured, None, upstreams).run() == 0
-    assert await Eviction(configured, 200, upstreams).run() == before - 200
+    assert await Eviction(configured, None, upstreams, nothing, _ANY_TIME).run() == 0
+    assert await Eviction(configured, 200, upstreams, nothing, _ANY_TIME).run() == before - 200
     assert [await upstreams.held(alias) for alias in aliases] == [100, 100]
     assert await upstreams.held(None) == 200
     limited = Upstreams([Upstream(aliases[0], "https://x", size=99)])
-    assert await Eviction(limited, None, upstreams).run() == 100
+    assert await Eviction(limited, None, upstreams, nothing, _ANY_TIME).run() == 100
     found = blobs(rows.engine)
     of = [
         await found.find_blob(f"{aliases[at % 2]}/app", digest) for at, digest in enumerate((old, middle, new, newest))
     ]
     assert [each is not None for each in of] == [False, False, False, True]
+
+
+async def test_what_is_kept_or_was_just_used_stays_and_the_next_goes(rows: Rows) -> None:
+    upstreams, alias = DatabaseUpstreams(rows.engine), f"{uuid4().hex}.example"
+    name = f"{alias}/app"
+    await upstreams.ensure(name, alias)
+    kept = [await a_linked_blob(rows, name, 100, used) for used in range(1, 120)]
+    evictable = [await a_linked_blob(rows, name, 100, used) for used in (200, 201)]
+    recent = await a_linked_blob(rows, name, 100, 202)
+    await upstreams.used(name, recent)
+
+    async def held() -> set[Held]:
+        return {(name, digest) for digest in kept} | {("elsewhere", digest) for digest in evictable}
+
+    configured = Upstreams([Upstream(alias, "https://x", size=50)])
+    assert await Eviction(configured, None, upstreams, held).run() == 200
+    found = blobs(rows.engine)
+    assert [await found.find_blob(name, digest) is None for digest in evictable] == [True, True]
+    assert [digest for digest in [*kept, recent] if await found.find_blob(name, digest) is None] == []
+
+
+async def test_what_nobody_uses_for_long_enough_goes_where_that_is_configured(rows: Rows) -> None:
+    upstreams, alias = DatabaseUpstreams(rows.engine), f"{uuid4().hex}.example"
+    name, day = f"{alias}/app", 86_400_000_000
+    await upstreams.ensure(name, alias)
+    now = await upstreams.now()
+    old, young = [await a_linked_blob(rows, name, 100, now - days * day) for days in (8, 6)]
+    for keep, freed in ((None, 0), (7 * 86400.0, 100)):
+        configured = Upstreams([Upstream(alias, "https://x", keep=keep)])
+        assert await Eviction(configured, None, upstreams, nothing).run() == freed
+    found = blobs(rows.engine)
+    assert [await found.find_blob(name, digest) is None for digest in (old, young)] == [True, False]
 
 
 async def test_of_an_evicted_blob_the_bytes_stay_as_long_as_anybody_else_holds_them(rows: Rows) -> None:
@@ -159,7 +199,7 @@ async def test_of_an_evicted_blob_the_bytes_stay_as_long_as_anybody_else_holds_t
     config = descriptor(b"{}", OCI_EMPTY)
     content = a_manifest({"config": config, "layers": [layer], "artifactType": "application/x.test"})
     await manifests.push(hosted, content, None, None, ["v1"], Caller())
-    assert await upstreams.evict(alias, 300, 10) == 300
+    assert await upstreams.evict(alias, 300, 0.0, 10) == (300, None)
     left = await rows.engine.read("SELECT digest FROM blobs")
     assert {linked, named} <= {row[0] for row in left}
     assert unheld not in {row[0] for row in left}

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 
 from tests.support.serving import OCI_MANIFEST, an_image, digest_of
 
+_BYTES = "application/octet-stream"
 USER, PASSWORD = "bot", "the upstream's password"
 
 
@@ -36,6 +37,7 @@ class Script:
     referrers: dict[str, bytes] = field(default_factory=dict)  # by the digest of their subject
     faults: dict[str, int | str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)  # of every answer about a manifest
+    types: dict[str, str] = field(default_factory=dict)  # of manifests that are no images, by digest
     quirks: set[str] = field(default_factory=set)
     token: str = ""  # the one that is asked for; empty for none
     scope: str = ""  # that the challenge names
@@ -171,7 +173,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Docker-Content-Digest": digest_of(found), **(self.of.headers if kind == "manifests" else {})}
         if "no-digest" in self.of.quirks:
             del headers["Docker-Content-Digest"]
-        headers |= {"Content-Type": OCI_MANIFEST if kind == "manifests" else "application/octet-stream"}
+        headers |= {
+            "Content-Type": self.of.types.get(digest_of(found), OCI_MANIFEST if kind == "manifests" else _BYTES)
+        }
         status, start = 200, 0
         wanted = self.headers.get("Range", "")
         if wanted and self.of.ranges:

@@ -90,8 +90,9 @@ def warm(images: tuple[str, ...], listed: IO[str] | None, platform: str | None, 
       entrepot mirror warm nginx:1.25 ghcr.io/org/app@sha256:...
       entrepot mirror warm --file images.txt --platform linux/amd64 --url https://hub.internal
     """
-    lines = [line.partition("#")[0].strip() for line in listed or ()]
-    wanted = [*images, *filter(None, lines)]
+    from entrepot.client.warming import read_list
+
+    wanted = [*images, *read_list(listed or ())]
     if not wanted:
         raise Refusal("no image is named: give some, or a --file with one a line")
     password = sys.stdin.readline().rstrip("\n") if username else ""

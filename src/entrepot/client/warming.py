@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from entrepot.client.errors import RemoteError
 from entrepot.client.remote import Remote
@@ -38,6 +38,11 @@ def read_image(text: str) -> Image:
     return Image(name, digest if at else tag if colon else "latest")
 
 
+def read_list(lines: Iterable[str]) -> list[str]:
+    """Images that stand in a list, one a line; `#` begins a comment."""
+    return [image for line in lines if (image := line.partition("#")[0].strip())]
+
+
 async def warm(remote: Remote, image: Image, platform: str | None, tell: Tell) -> int:
     """Read an image through `remote`: of an index the images of `platform` (`os/architecture`), or all. The bytes.
 
@@ -48,7 +53,7 @@ async def warm(remote: Remote, image: Image, platform: str | None, tell: Tell) -
     total = len(fetched.content)
     if fetched.media_type in INDEXES:
         for child in document.get("manifests", []):
-            if platform is None or _platform(child) == platform:
+            if platform is None or platform_of(child) == platform:
                 total += await warm(remote, Image(image.repository, child["digest"]), None, tell)
         return total
     limit = asyncio.Semaphore(_AT_ONCE)
@@ -69,6 +74,7 @@ async def warm(remote: Remote, image: Image, platform: str | None, tell: Tell) -
     return total + sum(sizes)
 
 
-def _platform(child: dict[str, dict[str, str]]) -> str:
+def platform_of(child: Mapping[str, Any]) -> str:
+    """The platform of an index's child as `os/architecture`."""
     platform = child.get("platform") or {}
     return f"{platform.get('os', '')}/{platform.get('architecture', '')}"

@@ -15,6 +15,8 @@ MASK = "********"
 _SHORTEST_SECRET = 32  # bytes; as RFC 5869 §3.3 wants of what keys are derived from
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)")
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9._:/-]*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@[a-z0-9]+:[a-f0-9]{32,128})?")
+_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+")
 _INTEGER = re.compile(r"[0-9]{1,9}")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,253})")
 _LISTEN = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
@@ -85,6 +87,15 @@ def _root_secret(value: str) -> str:
     if value and len(value.encode()) < _SHORTEST_SECRET:
         raise ValueError("too short")
     return _text(value)
+
+
+def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(value)
+        return value
+
+    return read
 
 
 def _duration(value: str) -> float:
@@ -186,6 +197,8 @@ LIMIT = Kind(
     _limit,
     write=lambda value: "unlimited" if value is None else str(value),
 )
+IMAGE = Kind("an image such as nginx:1.25 or ghcr.io/org/app@sha256:...", _matching(_IMAGE))
+PLATFORM = Kind("OS/ARCHITECTURE such as linux/amd64", _matching(_PLATFORM))
 DURATION = Kind("a duration such as 90s, 5m, 12h or 7d", _duration, write=write_duration)
 WHOLE_DURATION = Kind("a duration of whole seconds such as 90s, 5m, 12h or 7d", _whole_duration, write=write_duration)
 LISTEN = Kind("HOST:PORT such as 127.0.0.1:5000, [::1]:5000 or :5000 for every interface", _address)

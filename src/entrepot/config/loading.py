@@ -150,8 +150,11 @@ def _from_proxy_variables(environment: Mapping[str, str], warnings: list[str]) -
     for name in ("USERNAME", "PASSWORD"):
         if environment.get(f"REGISTRY_PROXY_{name}"):
             keys[name.lower()] = environment[f"REGISTRY_PROXY_{name}"]
-    if environment.get("REGISTRY_PROXY_TTL"):
-        warnings.append("REGISTRY_PROXY_TTL has no effect: what is stored is kept, and tags are looked at each time")
+    lifetime = environment.get("REGISTRY_PROXY_TTL", "0")
+    if re.fullmatch(r"0*[1-9][0-9]*[smh]", lifetime):
+        keys["keep"] = lifetime
+    elif not re.fullmatch(r"0+[smh]?", lifetime):
+        warnings.append(f"REGISTRY_PROXY_TTL has no effect: it is a duration such as 168h here, not {_shown(lifetime)}")
     alias = canonical_alias(urlsplit(url).netloc)
     if "." not in alias:  # as in a network of containers; here nobody sees what it is called
         alias = f"{urlsplit(url).hostname}.mirror"

@@ -255,6 +255,16 @@ class Cache:
     size: int | None = _one(
         SIZE, None, "Bytes that all upstreams together may hold, such as `200GB`; what was not used for longest goes."
     )
+    images: tuple[str, ...] = _many(
+        kinds.IMAGE, "Images of upstreams that are always here: fetched at the start, and never evicted."
+    )
+    images_file: Path | None = _one(
+        kinds.OPTIONAL_PATH, None, "A file with more of them, one a line; `#` begins a comment. It is read each time."
+    )
+    platforms: tuple[str, ...] = _many(
+        kinds.PLATFORM, "Of these images, where they are for several platforms, only these; all when there are none."
+    )
+    refresh: int = _one(kinds.WHOLE_DURATION, 6 * 3600, "How often these images are looked at again.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,7 @@ _OF_UPSTREAM: Mapping[str, Callable[[Any], Any]] = {
     "stale_if_denied": lambda value: 0.0 if value == "0" else kinds.DURATION.read(str(value)),
     "delay": lambda value: kinds.DURATION.read(str(value)),
     "size": _bytes,
+    "keep": lambda value: kinds.DURATION.read(str(value)),
     "fetch": _people,
 }
 _OF_LOGIN: Mapping[str, Callable[[Any], Any]] = {

@@ -1,10 +1,14 @@
 """Upstreams' repositories: their tags' state, and the links that the cache holds."""
 
+from collections.abc import Collection
+
 from entrepot.access.caller import Caller
 from entrepot.database.blobs import link
 from entrepot.database.changes import record
 from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.holding import loosen_blob, use
+from entrepot.proxy.eviction import Evicted
+from entrepot.proxy.keeping import Held
 from entrepot.proxy.ports import Seen
 
 # Nobody lists what comes from an upstream: who may read it is decided by the upstream's configuration.
@@ -59,9 +63,13 @@ _OF_UPSTREAM = (
 _OF_ALL = _OF_UPSTREAM.replace("= :alias", "IS NOT NULL")
 _HELD = f"SELECT COALESCE(CAST(SUM(b.size) AS bigint), 0){_OF_UPSTREAM}"
 _HELD_BY_ALL = _HELD.replace(_OF_UPSTREAM, _OF_ALL)
-_OLDEST = (
-    f"SELECT r.id, b.id, b.digest, b.size, b.store, b.key{_OF_UPSTREAM}"
-    " ORDER BY COALESCE(l.used_at, l.created_at), l.created_at LIMIT :limit"
+_ORDER = "COALESCE(l.used_at, l.created_at), l.created_at, r.id, b.id"
+_OLDEST = (  # used_at is of the beginning of an hour, so it is compared with that
+    f"SELECT {_ORDER}, r.name, b.digest, b.size, b.store, b.key{_OF_UPSTREAM}"
+    " AND ((l.used_at IS NULL AND l.created_at <= CAST(:before AS bigint))"
+    f" OR l.used_at <= CAST(:before AS bigint) / {_HOUR} * {_HOUR} - {_HOUR})"
+    f" AND ({_ORDER}) > (CAST(:a AS bigint), CAST(:b AS bigint), CAST(:c AS bigint), CAST(:d AS bigint))"
+    f" ORDER BY {_ORDER} LIMIT :limit"
 )
 _OLDEST_OF_ALL = _OLDEST.replace(_OF_UPSTREAM, _OF_ALL)
 _UNLINK = "DELETE FROM links WHERE repository_id = :repository AND blob_id = :blob"
@@ -72,6 +80,7 @@ _UNHELD = (
 )
 _TRASH = "INSERT INTO trash (store, key) VALUES (:store, :key) ON CONFLICT (store, key) DO NOTHING"
 _NOBODY = Caller()
+_BEGINNING = (-(2**62), 0, 0, 0)  # before every link
 
 
 async def hosted_under(engine: Engine, alias: str) -> str | None:
@@ -157,25 +166,30 @@ class DatabaseUpstreams:
         rows = self._engine.scan(_HELD_BY_ALL) if alias is None else self._engine.scan(_HELD, alias=alias)
         return int((await rows)[0][0])
 
-    async def evict(self, alias: str | None, excess: int, limit: int) -> int:
+    async def evict(
+        self,
+        alias: str | None,
+        excess: int,
+        unused: float,
+        limit: int,
+        spared: Collection[Held] = (),
+        after: tuple[int, ...] | None = None,
+    ) -> Evicted:
         """See the port. Removal is one transaction; the bytes go with the trash, after it."""
         of = {} if alias is None else {"alias": alias}
         oldest = _OLDEST_OF_ALL if alias is None else _OLDEST
+        a, b, c, d = after or _BEGINNING
 
-        async def end(transaction: Transaction) -> int:
+        async def end(transaction: Transaction) -> Evicted:
             freed = 0
-            for repository, blob, digest, size, store, key in await transaction.all(oldest, limit=limit, **of):
+            before = (await transaction.all(_NOW))[0][0] - int(unused * 1_000_000)
+            rows = await transaction.all(oldest, limit=limit, before=before, a=a, b=b, c=c, d=d, **of)
+            for *_, repository, blob, name, digest, size, store, key in rows:
                 if freed >= excess:
-                    break
-                if not await transaction.run(_UNLINK, repository=repository, blob=blob):
-                    continue
-                await record(transaction, _NOBODY, "blob.unlink", repository, old=digest)
-                if await transaction.run(_UNHELD, blob=blob, digest=digest):
-                    await transaction.run(_TRASH, store=store, key=key)
-                else:
-                    await loosen_blob(transaction, digest)
-                freed += size
-            return freed
+                    return Evicted(freed, None)
+                if (name, digest) not in spared:
+                    freed += await _unlink(transaction, repository, blob, digest, size, store, key)
+            return Evicted(freed, tuple(rows[-1][:4]) if len(rows) == limit else None)
 
         return await self._engine.write(end, durable=True)
 
@@ -185,3 +199,17 @@ class DatabaseUpstreams:
             return int(row[0]) if row is not None else 0
 
         return await self._engine.write(run, durable=False)
+
+
+async def _unlink(
+    transaction: Transaction, repository: int, blob: int, digest: str, size: int, store: str, key: str
+) -> int:
+    """End a link, and the blob that nothing else holds; the bytes that the upstream is charged for no more."""
+    if not await transaction.run(_UNLINK, repository=repository, blob=blob):
+        return 0
+    await record(transaction, _NOBODY, "blob.unlink", repository, old=digest)
+    if await transaction.run(_UNHELD, blob=blob, digest=digest):
+        await transaction.run(_TRASH, store=store, key=key)
+    else:
+        await loosen_blob(transaction, digest)
+    return size

@@ -13,11 +13,13 @@ _log = structlog.get_logger()
 
 
 class Job(NamedTuple):
-    """Something to repeat: `run` does what is due and returns how much it did."""
+    """Something to repeat: `run` does what is due and returns how much it did; the first time `at_once`, or after the
+    first `seconds`."""
 
     name: str
     seconds: float
     run: Callable[[], Awaitable[int]]
+    at_once: bool = False
 
 
 async def repeat(jobs: Sequence[Job]) -> None:
@@ -28,8 +30,11 @@ async def repeat(jobs: Sequence[Job]) -> None:
 
 
 async def _repeat(job: Job) -> None:
+    wait = not job.at_once
     while True:
-        await asyncio.sleep(job.seconds * random.uniform(0.8, 1.2))  # noqa: S311 - so that workers do not march in step
+        if wait:
+            await asyncio.sleep(job.seconds * random.uniform(0.8, 1.2))  # noqa: S311 - workers do not march in step
+        wait = True
         try:
             done = await job.run()
         except RegistryError as error:

@@ -1,14 +1,27 @@
 """Keeping each upstream, and all together, within their size: what was not used for longest goes, link by link.
 
 An upstream is charged for its links. Bytes that no other link and no hosted manifest holds are removed with the last
-one; who is reading them goes on. Manifests stay: they are small, and they say what may be fetched again.
+one; who is reading them goes on. Manifests stay: they are small, and they say what may be fetched again. Images that
+are kept, and what was used in the last minutes, stay even when that is more than the size.
 """
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Collection
+from typing import NamedTuple, Protocol
 
+from entrepot.proxy.keeping import Held
 from entrepot.proxy.upstream import Upstreams
 
-_STEP = 50  # links that one transaction ends
+_STEP = 50  # links that one transaction looks at
+_EVERYTHING = 2**62  # bytes
+IN_USE = 600.0
+"""Seconds since its last use in which a blob is taken for part of an image that is being pulled."""
+
+
+class Evicted(NamedTuple):
+    """What a step has done: bytes that are free, and where to go on, None at the end."""
+
+    freed: int
+    after: tuple[int, ...] | None
 
 
 class HeldRows(Protocol):
@@ -18,30 +31,59 @@ class HeldRows(Protocol):
         """Bytes that the links of an upstream's repositories stand for; None: of all upstreams'."""
         ...
 
-    async def evict(self, alias: str | None, excess: int, limit: int) -> int:
-        """End the links that were not used for longest, at most `limit`, until `excess` bytes are free; the bytes."""
+    async def evict(
+        self,
+        alias: str | None,
+        excess: int,
+        unused: float,
+        limit: int,
+        spared: Collection[Held] = (),
+        after: tuple[int, ...] | None = None,
+    ) -> Evicted:
+        """End the links that were not used for longest, and not for `unused` seconds (as uses are noted: to the hour),
+        until `excess` bytes are free; at most `limit` are looked at."""
         ...
 
 
 class Eviction:
     """The job."""
 
-    def __init__(self, upstreams: Upstreams, size: int | None, rows: HeldRows) -> None:
-        """`size`: bytes that all upstreams together may hold, None for any number."""
-        self._limits = [(upstream.alias, upstream.size) for upstream in upstreams] + [(None, size)]
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        size: int | None,
+        rows: HeldRows,
+        kept: Callable[[], Awaitable[Collection[Held]]],
+        in_use: float = IN_USE,
+    ) -> None:
+        """`size`: bytes that all upstreams together may hold, None for any number. `kept`: blobs that stay."""
+        self._upstreams = upstreams
+        self._sizes: list[tuple[str | None, int | None]] = [
+            (upstream.alias, upstream.size) for upstream in upstreams
+        ] + [(None, size)]
         self._rows = rows
+        self._kept = kept
+        self._in_use = in_use
 
     async def run(self) -> int:
-        """Bring every upstream within its size; returns how many bytes were let go."""
+        """Bring every upstream within its size, and end what was not used for too long; returns the bytes let go."""
         total = 0
-        for alias, size in self._limits:
-            if size is None:
-                continue
-            excess = await self._rows.held(alias) - size
-            while excess > 0:
-                freed = await self._rows.evict(alias, excess, _STEP)
-                if not freed:
-                    break
-                excess -= freed
-                total += freed
+        for upstream in self._upstreams:
+            if upstream.keep is not None:
+                total += await self._evict(upstream.alias, _EVERYTHING, max(upstream.keep, self._in_use))
+        for alias, size in self._sizes:
+            excess = 0 if size is None else await self._rows.held(alias) - size
+            if excess > 0:
+                total += await self._evict(alias, excess, self._in_use)
+        return total
+
+    async def _evict(self, alias: str | None, excess: int, unused: float) -> int:
+        total = 0
+        after: tuple[int, ...] | None = None
+        spared = await self._kept()
+        while total < excess:
+            step = await self._rows.evict(alias, excess - total, unused, _STEP, spared, after)
+            total, after = total + step.freed, step.after
+            if after is None:
+                break
         return total

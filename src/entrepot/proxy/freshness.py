@@ -66,10 +66,13 @@ class TagTimes:
         return None if seen.checked_at is None else max(0.0, await self._now() - seen.checked_at / MICROSECONDS)
 
     async def note(self, name: str, tag: str, fresh: Freshness) -> None:
-        """The tag is there. Where nobody asks for the exact time, that is written down only once an hour."""
+        """The tag is there. Where nobody asks for the exact time, that is written down only once an hour, or when
+        somebody has noticed that it was not."""
         self._absent.pop((name, tag), None)
-        age = await self.age(name, tag)
-        if age is None or age > _WRITTEN_SECONDS or fresh.seconds or fresh.stale:
+        seen = await self._seen.seen(name, tag)
+        written = 0.0 if seen.checked_at is None else seen.checked_at / MICROSECONDS
+        old = await self._now() - written > _WRITTEN_SECONDS
+        if old or seen.gone_since is not None or fresh.seconds or fresh.stale:
             checked = await self._seen.checked(name, tag) / MICROSECONDS
             self._ahead = checked - self._clock()
             self._remember(name, tag, checked)

@@ -143,7 +143,7 @@ class Ledger:
         """`names`: of each upstream its alias and the name of each credential."""
         self._names = list(names)
         self._workers = workers
-        self._worker = 0
+        self.worker = 0
         size = len(_Cell) + _SPENT + workers * len(Count)
         self._map = mmap.mmap(-1, max(1, len(self._names)) * size * 8)
         everything = memoryview(self._map).cast("d")
@@ -153,7 +153,7 @@ class Ledger:
 
     def use(self, worker: int) -> None:
         """Count for this worker from now on."""
-        self._worker = worker
+        self.worker = worker
 
     def page(self, alias: str, credential: str) -> Page:
         """The page of a credential."""
@@ -161,7 +161,7 @@ class Ledger:
         spent = part[len(_Cell) :][:_SPENT]
         counts = part[len(_Cell) + _SPENT :]
         rows = [counts[at * len(Count) :][: len(Count)] for at in range(self._workers)]
-        return Page(part[: len(_Cell)], spent, rows, self._worker)
+        return Page(part[: len(_Cell)], spent, rows, self.worker)
 
     def state(self) -> list["State"]:
         """Every credential as it stands now."""

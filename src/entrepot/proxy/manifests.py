@@ -173,6 +173,8 @@ class ProxiedManifests:
             digest = (
                 digest or (await self._fetch(name, tag, place, source, None)).digest
             )  # which is all there is to see
+            if found is not None:
+                await self._times.note(name, tag, place.upstream.freshness(tag))
             await self._check_delay(name, tag, digest, place)
         fetched = await self._fetch_looked_at(name, tag, digest, place, source, found)
         await self._times.note(name, tag, place.upstream.freshness(tag))

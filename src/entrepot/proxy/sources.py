@@ -1,5 +1,6 @@
 """An upstream's registry with what is known about it: its budget, and whether it is there."""
 
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -23,12 +24,14 @@ _log = structlog.get_logger()
 class Source:
     """The port Registry over another one: asks it only when that makes sense."""
 
-    def __init__(self, upstream: Upstream, number: int, connect: Connect, page: Page, breaker: Breaker) -> None:
-        """`number`: of the credential; `page`: its."""
+    def __init__(
+        self, upstream: Upstream, number: int, connect: Connect, page: Page, health: Page, clock: Callable[[], float]
+    ) -> None:
+        """`number`: of the credential; `page`: its; `health`: that of the whole upstream."""
         self.upstream = upstream
         self.page = page
-        self.budget = Budget(page)
-        self.breaker = breaker
+        self.budget = Budget(page, clock)
+        self.breaker = Breaker(health, clock)
         self._credential = upstream.credentials[number].name
         self._registry = connect(upstream, number, self._heard)
 
@@ -115,10 +118,17 @@ class Source:
 class Sources:
     """The source of each credential at each upstream; connections are made when one is first asked."""
 
-    def __init__(self, upstreams: Upstreams, connect: Connect, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        connect: Connect,
+        ledger: Ledger,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.upstreams = upstreams
         self._connect = connect
         self._ledger = ledger
+        self._clock = clock
         self._sources: dict[tuple[str, int], Source] = {}
 
     def of(self, place: Place) -> Source:
@@ -128,7 +138,7 @@ class Sources:
         found = self._sources.get((upstream.alias, number))
         if found is None:
             page = self._ledger.page(upstream.alias, upstream.credentials[number].name)
-            breaker = Breaker(self._ledger.page(upstream.alias, upstream.credentials[0].name))  # one for all of them
-            found = Source(upstream, number, self._connect, page, breaker)
+            health = self._ledger.page(upstream.alias, upstream.credentials[0].name)
+            found = Source(upstream, number, self._connect, page, health, self._clock)
             self._sources[upstream.alias, number] = found
         return found

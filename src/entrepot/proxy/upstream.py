@@ -65,9 +65,9 @@ class Credential:
 class Upstream:
     """A registry that is read through. Patterns are globs: of paths for `allow` and `deny`, of tags for `fresh`.
 
-    `stale_if_denied`, `delay`: seconds. `size`: bytes that it may hold, None for any number. Of the `credentials` the
-    first that fits a repository is its; the last fits all. `fetch`: who of the readers may have fetched what is not
-    stored here.
+    `stale_if_denied`, `delay`: seconds. `size`: bytes that it may hold, None for any number. `keep`: seconds that a
+    blob stays which nobody uses, None for ever. Of the `credentials` the first that fits a repository is its; the last
+    fits all. `fetch`: who of the readers may have fetched what is not stored here.
     """
 
     alias: str
@@ -78,6 +78,7 @@ class Upstream:
     stale_if_denied: float = 86400.0
     delay: float = 0.0
     size: int | None = None
+    keep: float | None = None
     credentials: Sequence[Credential] = (Credential(),)
     fetch: People = EVERYONE
 
