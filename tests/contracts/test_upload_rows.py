@@ -1,10 +1,14 @@
 """The ports UploadRows and Housekeeping, over SQLite and PostgreSQL: upload sessions and what they leave behind."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 from entrepot.registry.identity import new_key, new_upload_id
 from entrepot.registry.ports import Body
+from entrepot.registry.uploads import Incoming, Uploads
+from entrepot.storage.filesystem import FileStore
 from tests.support.rows import (
     DAY,
     SOMEBODY,
@@ -265,6 +269,37 @@ async def test_a_session_lives_on_from_each_join(rows: Rows) -> None:
     before = await rows.engine.read("SELECT expires_at FROM uploads")
     await a_joined_body(rows, upload, 10)
     assert await rows.engine.read("SELECT expires_at FROM uploads") > before
+
+
+async def test_a_session_lives_on_while_its_bytes_flow_and_is_written_to_seldom(rows: Rows, tmp_path: Path) -> None:
+    store, now = FileStore(tmp_path), [0.0]
+    await store.start()
+    uploads = Uploads(rows.uploads, rows.blobs, store, 4000, lambda: now[0])
+    identity = await uploads.open(HELLO, None, SOMEBODY)
+    times: set[int] = set()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            now[0] += 100
+            yield b"x"
+            times.add((await rows.engine.read("SELECT expires_at FROM uploads"))[0][0])
+
+    before = (await rows.engine.read("SELECT expires_at FROM uploads"))[0][0]
+    assert await uploads.append(HELLO, identity, Incoming(chunks())) == 100
+    await store.close()
+    assert max(times) > before
+    assert len(times) == 11  # as it began, and once each quarter of the lifetime: not once each chunk
+
+
+async def test_a_body_that_begins_late_gives_its_session_more_time(rows: Rows) -> None:
+    upload = await an_upload(rows)
+    await rows.execute("UPDATE uploads SET expires_at = now_us() + 1000000")
+    assert await rows.uploads.claim_body(upload.id, new_key(upload.id), 3600)
+    left = (await rows.engine.read("SELECT expires_at - now_us() FROM uploads"))[0][0]
+    assert left > 3000 * 1_000_000
+    await rows.execute("UPDATE uploads SET expires_at = now_us() + 3000000000")
+    assert await rows.uploads.claim_body(upload.id, new_key(upload.id), 3600)
+    assert (await rows.engine.read("SELECT expires_at - now_us() FROM uploads"))[0][0] <= 3000 * 1_000_000
 
 
 async def test_emptied_trash_is_forgotten_and_only_that(rows: Rows) -> None:

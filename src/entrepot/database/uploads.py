@@ -22,6 +22,10 @@ _FIND = (
 )
 _BODIES = "SELECT key, size FROM upload_bodies WHERE upload_id = :id AND position IS NOT NULL ORDER BY position"
 _CLAIM = "INSERT INTO upload_bodies (upload_id, key) SELECT id, :key FROM uploads WHERE id = :id"
+_RENEW = (
+    "UPDATE uploads SET expires_at = now_us() + CAST(:lifetime AS bigint) WHERE id = :id"
+    " AND expires_at < now_us() + CAST(:left AS bigint)"
+)
 _STEP = (
     "UPDATE uploads SET size = size + :size, generation = generation + 1, digest = :digest, reserved = 0,"
     " expires_at = now_us() + :lifetime WHERE id = :id AND size = :before AND generation = :generation"
@@ -115,16 +119,30 @@ class DatabaseUploads:
         """See the port."""
         return [Body(*row) for row in await self._engine.read(_BODIES, id=upload)]
 
-    async def claim_body(self, upload: str, key: str) -> bool:
+    async def claim_body(self, upload: str, key: str, lifetime: int = 0) -> bool:
         """See the port."""
 
         async def claim(transaction: Transaction) -> bool:
-            return await transaction.run(_CLAIM, id=upload, key=key) == 1
+            if not await transaction.run(_CLAIM, id=upload, key=key):
+                return False
+            if lifetime:
+                half, whole = lifetime * _MICROSECONDS // 2, lifetime * _MICROSECONDS
+                await transaction.run(_RENEW, id=upload, lifetime=whole, left=half)
+            return True
 
         try:
             return await self._engine.write(claim, durable=False)
         except Conflict:
             return False
+
+    async def renew_upload(self, upload: str, lifetime: int) -> None:
+        """See the port."""
+        whole = lifetime * _MICROSECONDS
+
+        async def renew(transaction: Transaction) -> None:
+            await transaction.run(_RENEW, id=upload, lifetime=whole, left=whole)
+
+        await self._engine.write(renew, durable=False)
 
     async def reserve(self, upload: Upload, size: int, *, more: bool) -> int | None:
         """See the port."""

@@ -215,8 +215,15 @@ class UploadRows(Protocol):
         """The bodies that have joined, in order."""
         ...
 
-    async def claim_body(self, upload: str, key: str) -> bool:
-        """Write down the key of a body before its first byte; False when the session has ended."""
+    async def claim_body(self, upload: str, key: str, lifetime: int = 0) -> bool:
+        """Write down the key of a body before its first byte; False when the session has ended.
+
+        A session whose time is half over, or more, then lives `lifetime` seconds from now.
+        """
+        ...
+
+    async def renew_upload(self, upload: str, lifetime: int) -> None:
+        """Bytes of the session are arriving: it lives `lifetime` seconds from now."""
         ...
 
     async def reserve(self, upload: Upload, size: int, *, more: bool) -> int | None:

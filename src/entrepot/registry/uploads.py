@@ -5,8 +5,9 @@ Each request body is written under a key that only this request has, and joins i
 """
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from entrepot.access.caller import Caller
@@ -64,8 +65,16 @@ class Incoming:
 class Uploads:
     """Every upload session of this server, whichever worker or node it was opened on."""
 
-    def __init__(self, rows: UploadRows, blobs: BlobRows, store: Bytes, lifetime: int) -> None:
-        """`lifetime`: seconds that an unfinished session lives after its last byte."""
+    def __init__(
+        self,
+        rows: UploadRows,
+        blobs: BlobRows,
+        store: Bytes,
+        lifetime: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`lifetime`: seconds that an unfinished session lives after its last byte. `clock`: monotonic, in seconds."""
+        self._clock = clock
         self._rows = rows
         self._blobs = blobs
         self._store = store
@@ -179,15 +188,25 @@ class Uploads:
     async def _write(self, upload: Upload, body: Incoming, hashes: list[Hash]) -> str:
         reserved = await self._rows.reserve(upload, upload.offset + (body.length or 0), more=body.length is None)
         key = new_key(upload.id)
-        if not await self._rows.claim_body(upload.id, key):
+        if not await self._rows.claim_body(upload.id, key, self._lifetime):
             raise _unknown(upload.id)
         chunks = body.received() if reserved is None else self._within(upload, body, reserved)
         try:
-            await self._store.write(key, chunks, hashes)
+            await self._store.write(key, self._renewing(upload, chunks), hashes)
         except Denied:
             await self._rows.discard_body(upload, key)
             raise
         return key
+
+    async def _renewing(self, upload: Upload, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The chunks; while they come the session does not expire, and what is beside it does not age."""
+        due = self._clock() + self._lifetime / 4
+        async for chunk in chunks:
+            yield chunk
+            now = self._clock()
+            if now >= due:
+                await self._rows.renew_upload(upload.id, self._lifetime)
+                due = now + self._lifetime / 4
 
     async def _within(self, upload: Upload, body: Incoming, reserved: int) -> AsyncIterator[bytes]:
         """The chunks as long as there is room for them: a chunked body does not say how long it will be."""
