@@ -37,9 +37,10 @@ conformance: $(DEVELOPMENT) ## run the official OCI suite, every profile on ever
 e2e: $(DEVELOPMENT) ## drive the server with real clients: Docker, containerd, podman, skopeo, crane, oras, ...
 	$(BIN)/pytest -v tests/e2e
 
-bench: $(DEVELOPMENT) ## measure side by side with docker-registry, distribution and nginx; prints two tables
+bench: $(DEVELOPMENT) ## measure side by side with docker-registry, distribution and nginx; prints three tables
 	$(BIN)/python -m bench $(BENCH)
 	$(BIN)/python -m bench.caching $(CACHING)
+	$(BIN)/python -m bench.collecting $(or $(COLLECTING),--quick)
 
 image: $(DEVELOPMENT) ## build an image of Entrepot into dist/
 	$(BIN)/python -m deploy.image.build

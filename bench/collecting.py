@@ -5,7 +5,6 @@ long a large repository takes to delete. On SQLite and files, and on PostgreSQL 
 import argparse
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -172,7 +171,10 @@ def _delete_repository(server: Server, beside: Beside, tags: int) -> float:
         f" SELECT n + 1 FROM s WHERE n < {tags}) SELECT m.repository_id, 't' || n, m.id, now_us() FROM s, manifests m"
         f" WHERE m.digest = '{digest_of(image.manifest)}'"
     )
-    request = urllib.request.Request(f"{server.endpoint.url}/api/v1/repositories/{name}", method="DELETE")
+    url = f"{server.endpoint.url}/api/v1/repositories/{name}"
+    for _ in range(8):  # an open registry loads its API when a worker is first asked for it
+        urllib.request.urlopen(url).close()
+    request = urllib.request.Request(url, method="DELETE")
     began = time.perf_counter()
     urllib.request.urlopen(request).close()
     return time.perf_counter() - began
@@ -193,8 +195,8 @@ def _measure(kind: type[Server], port: int, options: argparse.Namespace) -> None
             wire.push_manifest(connection, REPOSITORY, TAG, image.manifest)
         _say(f"{name}: {manifests} manifests, {2 * manifests} blobs in {time.perf_counter() - began:.0f} s")
         took = [_by_hand(server, beside, garbage, random.Random(seed)) for seed in range(10, 10 + min(3, rounds))]
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        _row(name, f"`entrepot gc` of {garbage} due blobs", f"{max(took):.2f} s at most", "< 10 s", max(took) < 10)
+        words = f"{min(took):.2f} to {max(took):.2f} s"
+        _row(name, f"`entrepot gc` of {garbage} due blobs", words, "< 10 s", max(took) < 10)
         memory = processes.pss_bytes(server.pids())
         pairs = _beside_pulls(server, beside, garbage, seconds, rounds)
         grown = processes.pss_bytes(server.pids()) - memory
@@ -210,7 +212,6 @@ def _measure(kind: type[Server], port: int, options: argparse.Namespace) -> None
             _row(name, what, f"{looked[key] * 1e6:.0f} µs: {times:.2f}× that of a tag", "≤ 1.5×", times <= 1.5)
         gone = _delete_repository(server, beside, 1000 if options.quick else 10_000)
         _row(name, "DELETE of a repository of 10,000 tags", f"{gone:.3f} s", "< 1 s", gone < 1)
-        _say(f"{name}: the largest command or tool took {peak / MIB:.0f} MiB")
 
 
 def _row(*cells: object) -> None:

@@ -39,14 +39,14 @@ def counted(world: World) -> None:
 
 
 def everything(world: World, name: str) -> list[Any]:
-    """All rows that a run could change, of one repository where they are many."""
+    """All rows that a run could change, of one repository where they are many; and all bytes, where they are files."""
     (identity,) = world.execute("SELECT id FROM repositories WHERE name = :name", name=name)[0]
     found: list[Any] = []
     for table in TABLES:
         where = " WHERE repository_id = :id" if table not in ("repositories", "blobs", "trash") else ""
         values = {"id": identity} if where else {}
         found.append(world.execute(f"SELECT * FROM {table}{where} ORDER BY 1, 2", **values))
-    return found
+    return [*found, {path.name: digest_of(path.read_bytes()) for path in world.server.blob_files()}]
 
 
 def test_a_dry_run_says_exactly_what_a_run_does_and_changes_nothing(world: World) -> None:

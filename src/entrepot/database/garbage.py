@@ -1,11 +1,12 @@
 """The collector's rows: what is deleted, loose, quarantined or being removed, and its clock and lease."""
 
+from collections.abc import Sequence
+
 from entrepot.access.caller import Caller
-from entrepot.database.changes import record
-from entrepot.database.engine import Conflict, Engine, Transaction
+from entrepot.database.engine import Conflict, Engine, Row, Transaction
 from entrepot.database.holding import HELD, NAMED_HERE, forget_unlinked, loosen
 from entrepot.database.manifests import leave_deletion
-from entrepot.registry.garbage import Garbage, Phase, Turn
+from entrepot.registry.garbage import STEP, Garbage, Phase, Turn
 
 _COLLECTOR = Caller(address="", reason="garbage collection")
 
@@ -62,29 +63,46 @@ _LOCK_MANIFEST = (
 )
 _REFERENCES = "DELETE FROM manifest_references WHERE manifest_id = :manifest RETURNING digest"
 _FORGET = "DELETE FROM manifests WHERE id = :manifest AND deleted_at IS NOT NULL"
+# Blobs and links are moved on many at a time: on PostgreSQL each statement is a walk over the network. First their rows
+# are locked; what holds one is looked for after that, so that a push that is committing meanwhile is seen.
+_SLOTS = ", ".join(f"CAST(:blob{number} AS bigint)" for number in range(STEP))
+_PAIRS = ", ".join(f"(CAST(:repository{number} AS bigint), CAST(:blob{number} AS bigint))" for number in range(STEP))
 _UPLOAD_HERE = (
     "EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = links.repository_id AND u.expires_at > now_us())"
 )
-_KEEP_LINK = (
+_THESE_LINKS = (  # that nobody has come to use since they were found to be due
+    f"(repository_id, blob_id) IN (VALUES {_PAIRS}) AND loose_since <= CAST(:latest AS bigint)"
+    " AND links.sighted <= CAST(:seen AS bigint)"
+)
+_LOCK_LINKS = f"UPDATE links SET sighted = sighted WHERE {_THESE_LINKS}"  # noqa: S608
+_KEEP_LINKS = (
     f"UPDATE links SET loose_since = CASE WHEN {NAMED_HERE} THEN NULL ELSE now_us() END, sighted = NULL"  # noqa: S608
-    " WHERE repository_id = :repository AND blob_id = :blob AND loose_since = :since"
-    f" AND ({NAMED_HERE} OR {_UPLOAD_HERE})"
+    f" WHERE {_THESE_LINKS} AND ({NAMED_HERE} OR {_UPLOAD_HERE})"
 )
-_END_LINK = (
-    "DELETE FROM links WHERE repository_id = :repository AND blob_id = :blob AND loose_since = :since"  # noqa: S608
-    f" AND NOT {NAMED_HERE}"
+_RECORD_LINKS = (
+    "INSERT INTO changes (at, address, kind, repository_id, old, reason) SELECT now_us(), '', 'blob.unlink',"  # noqa: S608
+    " links.repository_id, b.digest, :reason FROM links JOIN blobs b ON b.id = links.blob_id"
+    f" WHERE {_THESE_LINKS.replace('(repository_id', '(links.repository_id')}"
 )
-_DIGEST = "SELECT digest FROM blobs WHERE id = :blob"
-_LOCK_BLOB = "UPDATE blobs SET sighted = sighted WHERE id = :blob AND since = :since AND state = :state"
-_HOLD = f"UPDATE blobs SET state = 'held', since = NULL, sighted = NULL WHERE id = :blob AND {HELD}"  # noqa: S608
-_RESTART = f"UPDATE blobs SET since = now_us(), sighted = NULL WHERE id = :blob AND {_UPLOAD_BESIDE}"  # noqa: S608
+_END_LINKS = f"DELETE FROM links WHERE {_THESE_LINKS}"  # noqa: S608
+_THESE_BLOBS = (
+    f"id IN ({_SLOTS}) AND state = :state AND since <= CAST(:latest AS bigint) AND sighted <= CAST(:seen AS bigint)"
+)
+_LOCK_BLOBS = f"UPDATE blobs SET sighted = sighted WHERE {_THESE_BLOBS}"  # noqa: S608
+_HOLD = f"UPDATE blobs SET state = 'held', since = NULL, sighted = NULL WHERE {_THESE_BLOBS} AND {HELD}"  # noqa: S608
+_RESTART = f"UPDATE blobs SET since = now_us(), sighted = NULL WHERE {_THESE_BLOBS} AND {_UPLOAD_BESIDE}"  # noqa: S608
 _ENTER = (
-    "UPDATE blobs SET state = :next, since = now_us(), sighted = CAST(:elapsed AS bigint) WHERE id = :blob"
-    " AND state = :state"
+    "UPDATE blobs SET state = :next, since = now_us(), sighted = CAST(:elapsed AS bigint)"  # noqa: S608
+    f" WHERE {_THESE_BLOBS}"
 )
-_DROP_LINKS = "DELETE FROM links WHERE blob_id = :blob"
-_DROP_BLOB = "DELETE FROM blobs WHERE id = :blob AND state = 'removing' RETURNING store, key"
-_TRASH = "INSERT INTO trash (store, key) VALUES (:store, :key) ON CONFLICT (store, key) DO NOTHING"
+_REMOVED = f"id IN ({_SLOTS}) AND state = 'removing'"
+_LOCK_REMOVED = f"UPDATE blobs SET sighted = sighted WHERE {_REMOVED}"  # noqa: S608
+_DROP_LINKS = f"DELETE FROM links WHERE blob_id IN ({_SLOTS})"  # noqa: S608
+_TRASH_BLOBS = (
+    f"INSERT INTO trash (store, key) SELECT store, key FROM blobs WHERE {_REMOVED}"  # noqa: S608
+    " ON CONFLICT (store, key) DO NOTHING"
+)
+_DROP_BLOBS = f"DELETE FROM blobs WHERE {_REMOVED}"  # noqa: S608
 _BLOBS = (
     "SELECT digest, state, size, since, since + CASE state WHEN 'loose' THEN CAST(:grace AS bigint)"
     " + CAST(:quarantine AS bigint) WHEN 'quarantined' THEN CAST(:quarantine AS bigint) ELSE 0 END FROM blobs"
@@ -94,6 +112,7 @@ _MANIFESTS = (
     "SELECT m.digest, m.size, m.deleted_at, r.name FROM manifests m JOIN repositories r ON r.id = m.repository_id"
     " WHERE m.deleted_at IS NOT NULL AND m.digest > :after ORDER BY m.digest LIMIT :limit"
 )
+_NONE = (0, 0, 0)  # no row has these ids
 _NEXT = {Phase.LOOSE: ("loose", "quarantined"), Phase.QUARANTINED: ("quarantined", "removing")}
 _WHY = {
     "loose": "no manifest names it since then",
@@ -143,31 +162,22 @@ class DatabaseGarbage:
 
     async def move(self, phase: Phase, age: int, elapsed: int, limit: int) -> int:
         """See the port."""
-        due = await self._engine.read(_DUE[phase], age=age, elapsed=elapsed, limit=limit)
+        due = await self._engine.read(_DUE[phase], age=age, elapsed=elapsed, limit=min(limit, STEP))
+        seen = elapsed - age
         if not due:
             return 0
 
         async def go(transaction: Transaction) -> int:
-            done = 0
-            for *key, since in due:
-                match phase:
-                    case Phase.REPOSITORIES:
-                        done += await _empty(transaction, key[0], since, limit - done)
-                    case Phase.MANIFESTS:
-                        await _forget(transaction, key[0], since)
-                        done += 1
-                    case Phase.LINKS:
-                        await _end_link(transaction, key[0], key[1], since)
-                        done += 1
-                    case Phase.LOOSE | Phase.QUARANTINED:
-                        await _advance(transaction, key[0], since, phase, elapsed)
-                        done += 1
-                    case Phase.REMOVING:
-                        await _remove(transaction, key[0])
-                        done += 1
-                if done >= limit:
-                    break
-            return done
+            match phase:
+                case Phase.LINKS:
+                    await _end_links(transaction, due, seen)
+                case Phase.LOOSE | Phase.QUARANTINED:
+                    await _advance(transaction, due, phase, elapsed, seen)
+                case Phase.REMOVING:
+                    await _remove(transaction, due)
+                case _:
+                    return await _take_apart(transaction, phase, due, limit)
+            return len(due)
 
         try:
             return await self._engine.write(go, durable=True)
@@ -185,6 +195,19 @@ class DatabaseGarbage:
             for digest, size, at, name in manifests
         ]
         return sorted(found)[:limit]
+
+
+async def _take_apart(transaction: Transaction, phase: Phase, due: Sequence[Row], limit: int) -> int:
+    done = 0
+    for identity, since in due:
+        if phase is Phase.REPOSITORIES:
+            done += await _empty(transaction, identity, since, limit - done)
+        else:
+            await _forget(transaction, identity, since)
+            done += 1
+        if done >= limit:
+            break
+    return done
 
 
 async def _empty(transaction: Transaction, repository: int, since: int, limit: int) -> int:
@@ -215,30 +238,38 @@ async def _forget(transaction: Transaction, manifest: int, since: int) -> None:
     await loosen(transaction, repository, named, _COLLECTOR)
 
 
-async def _end_link(transaction: Transaction, repository: int, blob: int, since: int) -> None:
-    here = {"repository": repository, "blob": blob, "since": since}
-    if await transaction.run(_KEEP_LINK, **here) or not await transaction.run(_END_LINK, **here):
-        return
-    row = await transaction.one(_DIGEST, blob=blob)
-    if row is not None:
-        await record(transaction, _COLLECTOR, "blob.unlink", repository, old=row[0])
+async def _end_links(transaction: Transaction, due: Sequence[Row], seen: int) -> None:
+    these: dict[str, object] = {"latest": max(since for *_, since in due), "seen": seen}
+    for number in range(STEP):
+        repository, blob, _ = due[number] if number < len(due) else _NONE
+        these |= {f"repository{number}": repository, f"blob{number}": blob}
+    await transaction.run(_LOCK_LINKS, **these)
+    await transaction.run(_KEEP_LINKS, **these)
+    await transaction.run(_RECORD_LINKS, **these, reason=_COLLECTOR.reason)
+    await transaction.run(_END_LINKS, **these)
 
 
-async def _advance(transaction: Transaction, blob: int, since: int, phase: Phase, elapsed: int) -> None:
-    """To the next state, unless something holds it by now: the row is locked before it is looked whether."""
+async def _advance(transaction: Transaction, due: Sequence[Row], phase: Phase, elapsed: int, seen: int) -> None:
+    """To the next state, unless something holds it by now."""
     state, following = _NEXT[phase]
-    if not await transaction.run(_LOCK_BLOB, blob=blob, since=since, state=state):
+    these = {**_blobs(due), "state": state, "latest": max(since for *_, since in due), "seen": seen}
+    if not await transaction.run(_LOCK_BLOBS, **these):
         return
-    if await transaction.run(_HOLD, blob=blob):
-        return
-    if phase is Phase.LOOSE and await transaction.run(_RESTART, blob=blob):
-        return
-    await transaction.run(_ENTER, blob=blob, state=state, next=following, elapsed=elapsed)
+    await transaction.run(_HOLD, **these)
+    if phase is Phase.LOOSE:
+        await transaction.run(_RESTART, **these)
+    await transaction.run(_ENTER, **these, next=following, elapsed=elapsed)
 
 
-async def _remove(transaction: Transaction, blob: int) -> None:
-    await transaction.run(_DROP_LINKS, blob=blob)
-    row = await transaction.one(_DROP_BLOB, blob=blob)
-    if row is None:
-        raise Conflict("the blob was uploaded again meanwhile")
-    await transaction.run(_TRASH, store=row[0], key=row[1])
+async def _remove(transaction: Transaction, due: Sequence[Row]) -> None:
+    """All of them, or none when one was uploaded again meanwhile."""
+    these = _blobs(due)
+    if await transaction.run(_LOCK_REMOVED, **these) != len(due):
+        raise Conflict("a blob was uploaded again meanwhile")
+    await transaction.run(_DROP_LINKS, **these)
+    await transaction.run(_TRASH_BLOBS, **these)
+    await transaction.run(_DROP_BLOBS, **these)
+
+
+def _blobs(due: Sequence[Row]) -> dict[str, object]:
+    return {f"blob{number}": due[number][0] if number < len(due) else 0 for number in range(STEP)}
