@@ -9,7 +9,7 @@ import pytest
 
 from tests.http.conftest import BOTH, large
 from tests.support.s3 import Bucket
-from tests.support.serving import Server, serving
+from tests.support.serving import Server, an_image, serving
 
 AT_ONCE = {"lifecycle__grace": "1", "lifecycle__quarantine": "1"}
 
@@ -83,9 +83,10 @@ def test_what_is_missing_or_damaged_is_named_and_the_rest_is_clean(verified: Ver
     server = verified.server
     server.push_image(name, "v1")
     assert verified.verify("--rehash") == (0, "2 blobs, 0 do not agree\n")
-    missing, gone = verified.pushed(name, os.urandom(100))
-    shorter, cut = verified.pushed(name, os.urandom(100))
-    turned, wrong = verified.pushed(name, os.urandom(100))
+    config, *layers = (os.urandom(100) for _ in range(4))
+    server.push_blob(name, config)
+    (missing, gone), (shorter, cut), (turned, wrong) = (verified.pushed(name, layer) for layer in layers)
+    assert server.put_manifest(name, "v2", an_image(config, *layers)).status == 201  # else they are soon collected
     verified.remove(gone)
     verified.remove(cut)
     verified.put(cut, b"x")
