@@ -1,12 +1,14 @@
 """Logging in at the doors: passwords and tokens, guesses, and what is never written down."""
 
 import itertools
+import json
 from pathlib import Path
 from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
 
+from tests.http.conftest import large
 from tests.support.hub_world import Person, World, basic, bearer, serving_world
 from tests.support.wire import Answer, head
 
@@ -191,3 +193,26 @@ def test_a_challenge_for_a_manifest_tells_the_pull_limit_and_counts_nothing(tmp_
             assert written in raw
         for target in ("/v2/", f"/v2/{private}/tags/list", f"/v2/{private}/blobs/sha256:{'0' * 64}"):
             assert world.server.get(target).header("ratelimit-limit") is None
+
+
+@pytest.mark.xdist_group("large")
+def test_a_changed_password_is_forgotten_by_every_worker_of_every_node_at_once(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: str
+) -> None:
+    with (
+        large(postgres_server, s3_server) as where,
+        serving_world(tmp_path_factory.mktemp("one"), **where) as one,
+        serving_world(tmp_path_factory.mktemp("other"), **where) as other,
+    ):
+        alice, new = one.person("alice"), f"another {uuid4().hex}"
+        for world in (one, other):
+            world.secrets |= {alice.secret, new}
+            for _ in range(8):  # so that each worker remembers it
+                assert world.server.get("/v2/", alice.basic).status == 200
+        body = json.dumps({"current": alice.secret, "new": new}).encode()
+        headers = {**alice.basic, "Content-Type": "application/json"}
+        assert one.server.request("POST", "/api/v1/account/password", headers, body).status == 204
+        for world in (one, other):
+            for _ in range(4):  # ten are plainly refused
+                assert world.server.get("/v2/", alice.basic).status == 401
+            assert world.server.get("/v2/", basic(alice.name, new)).status == 200
