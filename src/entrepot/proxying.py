@@ -121,10 +121,9 @@ def _among_others(
 
 
 def _jobs(settings: Settings, spools: SpoolFiles, eviction: Eviction, keeping: Keeping, ledger: Ledger) -> list[Job]:
-    jobs = [
-        Job("remove what never arrived", _CLEAN_SECONDS, spools.clean),
-        Job("keep upstreams within their size", _EVICT_SECONDS, eviction.run),
-    ]
+    jobs = [Job("remove what never arrived", _CLEAN_SECONDS, spools.clean)]
+    if ledger.worker == 0:  # two at once would let go twice as much
+        jobs.append(Job("keep upstreams within their size", _EVICT_SECONDS, eviction.run))
     if ledger.worker == 0 and (settings.cache.images or settings.cache.images_file is not None):
         jobs.append(Job("fetch images to keep", settings.cache.refresh, keeping.fetch, at_once=True))
     return jobs

@@ -43,6 +43,10 @@ class Scene(NamedTuple):
         with self.cache.connect() as connection:
             return connection.ask(whole(method, f"/v2/{self.alias}/{self.name}/{path}", (), None), method)
 
+    def metrics(self) -> str:
+        """What Prometheus would read."""
+        return self.cache.get("/metrics").body.decode()
+
     def get_what_comes(self, path: str) -> tuple[int, bytes]:
         """A status, and of the body what came before the connection ended."""
         connection = HTTPConnection(*self.cache.address)
@@ -152,6 +156,22 @@ def test_an_upstream_that_is_silent_is_504_in_the_end(scene: Scene) -> None:
 
     with ThreadPoolExecutor(len(targets)) as clients:
         assert list(clients.map(status, targets)) == [504] * len(targets)
+
+
+@pytest.mark.parametrize("fault", [401, 403, 404])
+def test_a_refusal_of_what_is_stored_is_logged_and_counted_apart(scene: Scene, fault: int) -> None:
+    scene.script.push("v1", os.urandom(100))
+    assert scene.get("manifests/v1").status == 200
+    scene.script.faults["head"] = fault
+    for _ in range(3):
+        assert scene.get("manifests/v1").status == 200
+    labels = f'{{credential="{USER}",upstream="{scene.alias}"}}'
+    metrics = scene.metrics()
+    assert f"entrepot_upstream_denied_total{labels} 3.0" in metrics
+    assert f"entrepot_upstream_stale_total{labels} 0.0" in metrics
+    assert f"entrepot_upstream_failures_total{labels} 0.0" in metrics, "and no breaker counts it"
+    refused = [line for line in scene.cache.log() if line.get("repository") == f"{scene.alias}/{scene.name}"]
+    assert {line["event"] for line in refused} == {"an upstream refuses a tag that it had"}
 
 
 def test_a_refusal_is_followed_at_once_where_it_is_configured_so(scene: Scene) -> None:
@@ -268,6 +288,9 @@ def test_one_who_has_had_enough_is_left_alone_and_nothing_that_is_stored_is_refu
     scene.script.headers = {"ratelimit-limit": "10;w=21600", "ratelimit-remaining": "1;w=21600"}
     answer = scene.get("manifests/v1")
     assert (answer.body, answer.header("warning") is not None) == (first, True), "what is left is for what is not here"
+    (told,) = [line for line in scene.cache.log() if line.get("upstream") == scene.alias]
+    assert (told["event"], told["left"], told["limit"]) == ("few pulls are left at an upstream", 1, 10)
+    assert f'entrepot_upstream_scarce{{credential="{USER}",upstream="{scene.alias}"}} 1.0' in scene.metrics()
     scene.script.headers = {"ratelimit-limit": "10;w=21600", "ratelimit-remaining": "9;w=21600"}
     assert scene.get("manifests/v1").body == second
 

@@ -70,19 +70,21 @@ class Eviction:
         total = 0
         for upstream in self._upstreams:
             if upstream.keep is not None:
-                total += await self._evict(upstream.alias, _EVERYTHING, max(upstream.keep, self._in_use))
+                total += await self._evict(upstream.alias, None, max(upstream.keep, self._in_use))
         for alias, size in self._sizes:
-            excess = 0 if size is None else await self._rows.held(alias) - size
-            if excess > 0:
-                total += await self._evict(alias, excess, self._in_use)
+            if size is not None:
+                total += await self._evict(alias, size, self._in_use)
         return total
 
-    async def _evict(self, alias: str | None, excess: int, unused: float) -> int:
+    async def _evict(self, alias: str | None, size: int | None, unused: float) -> int:
+        """Until no more than `size` is held, which is looked at before each step, as other nodes do the same; None:
+        whatever is held."""
         total = 0
+        spared: Collection[Held] | None = None
         after: tuple[int, ...] | None = None
-        spared = await self._kept()
-        while total < excess:
-            step = await self._rows.evict(alias, excess - total, unused, _STEP, spared, after)
+        while (excess := _EVERYTHING if size is None else await self._rows.held(alias) - size) > 0:
+            spared = await self._kept() if spared is None else spared
+            step = await self._rows.evict(alias, excess, unused, _STEP, spared, after)
             total, after = total + step.freed, step.after
             if after is None:
                 break
