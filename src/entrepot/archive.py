@@ -15,13 +15,13 @@ from entrepot.registry.backups import Backup, Place, Report, Restore, Told, newe
 from entrepot.registry.errors import StorageError
 from entrepot.storage import layout
 from entrepot.storage.directories import make_directory, sync_directory
-from entrepot.stores import bucket_store, byte_store, database
+from entrepot.stores import backup_bucket, byte_store, database
 
 _S3 = "s3://"
 
 
-async def back_up(settings: Settings, where: str, begin: Callable[[int], Told]) -> Report:
-    """Make a backup at `where`; NotPrepared when there is nothing to back up yet."""
+async def back_up(settings: Settings, where: str, begin: Callable[[int], Told], *, rehash: bool) -> Report:
+    """Make a backup at `where`; NotPrepared when there is nothing to back up yet. `rehash`: see Backup.run."""
     if not await asyncio.to_thread(is_prepared, settings):
         raise NotPrepared("there is no database of this version yet: start `entrepot serve` once, then try again")
     async with AsyncExitStack() as stack:
@@ -32,7 +32,8 @@ async def back_up(settings: Settings, where: str, begin: Callable[[int], Told]) 
         stack.push_async_callback(store.close)
         work = stack.enter_context(tempfile.TemporaryDirectory(prefix=".backup-", dir=settings.data_dir))
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        return await Backup(BackedUpRows(engine, _snapshots(settings)), store, place).run(name, Path(work), begin)
+        backup = Backup(BackedUpRows(engine, _snapshots(settings)), store, place)
+        return await backup.run(name, Path(work), begin, rehash=rehash)
 
 
 async def restore(settings: Settings, where: str, name: str | None, begin: Callable[[int], Told]) -> Report:
@@ -63,6 +64,8 @@ async def _place(settings: Settings, where: str) -> AsyncIterator[Place]:
 
         if "://" in where:
             raise StorageError(f"{where} is neither a directory nor s3://BUCKET or s3://BUCKET/PREFIX")
+        if await asyncio.to_thread(_same, Path(where), settings.data_dir):
+            raise StorageError(f"{where} is the data directory itself: a backup belongs elsewhere, on another disk")
         yield DirectoryPlace(Path(where))
         return
     from entrepot.storage.places import BucketPlace
@@ -71,12 +74,23 @@ async def _place(settings: Settings, where: str) -> AsyncIterator[Place]:
     if not bucket:
         raise StorageError(f"{where} names no bucket: s3://BUCKET or s3://BUCKET/PREFIX")
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-    blobs, rows = bucket_store(settings, bucket, prefix), bucket_store(settings, bucket, f"{prefix}snapshots/")
+    s3 = settings.storage.s3
+    same_server = settings.backup.s3.endpoint in ("", s3.endpoint)
+    if settings.storage.backend == "s3" and same_server and (bucket, prefix) == (s3.bucket, s3.prefix):
+        raise StorageError(f"{where} is where the registry keeps its bytes: a backup belongs elsewhere")
+    blobs, rows = backup_bucket(settings, bucket, prefix), backup_bucket(settings, bucket, f"{prefix}snapshots/")
     try:
         yield BucketPlace(blobs, rows)
     finally:
         await blobs.close()
         await rows.close()
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _snapshots(settings: Settings) -> Snapshots:

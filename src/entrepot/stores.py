@@ -19,9 +19,11 @@ def database(settings: Settings) -> Engine:
 
 async def byte_store(settings: Settings) -> Bytes:
     """The byte store that the settings name."""
+    s3 = settings.storage.s3
     if settings.storage.backend == "s3":
-        s3 = settings.storage.s3
-        return bucket_store(settings, s3.bucket, s3.prefix, redirect=s3.redirect)
+        return _bucket(
+            s3.bucket, s3.prefix, s3.region, s3.endpoint, s3.access_key_id, s3.secret_access_key, s3.redirect
+        )
     from entrepot.storage.filesystem import FileStore
 
     store = FileStore(settings.data_dir)
@@ -29,17 +31,25 @@ async def byte_store(settings: Settings) -> Bytes:
     return store
 
 
-def bucket_store(settings: Settings, bucket: str, prefix: str, *, redirect: bool = False) -> Bytes:
-    """A byte store in a bucket of the S3 server that the settings name."""
+def backup_bucket(settings: Settings, bucket: str, prefix: str) -> Bytes:
+    """A byte store in a bucket for backups: at the server of `backup.s3`, which is that of `storage.s3` if not said."""
+    own, usual = settings.backup.s3, settings.storage.s3
+    keys = own if own.access_key_id else usual
+    region, endpoint = own.region or usual.region, own.endpoint or usual.endpoint
+    return _bucket(bucket, prefix, region, endpoint, keys.access_key_id, keys.secret_access_key)
+
+
+def _bucket(
+    bucket: str, prefix: str, region: str, endpoint: str, key: str, secret: str, redirect: bool = False
+) -> Bytes:
     from entrepot.storage.objects import ObjectStore
 
-    s3 = settings.storage.s3
     return ObjectStore(
         bucket=bucket,
-        region=s3.region,
-        endpoint=s3.endpoint,
-        access_key_id=s3.access_key_id,
-        secret_access_key=s3.secret_access_key,
+        region=region,
+        endpoint=endpoint,
+        access_key_id=key,
+        secret_access_key=secret,
         prefix=prefix,
         redirect=redirect,
     )

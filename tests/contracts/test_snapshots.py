@@ -138,5 +138,7 @@ async def test_bytes_wait_in_the_trash_while_a_backup_holds_them(empty: Empty, k
         assert await uploads.trashed(10) == []
         await rows.hold(0)
         assert await uploads.trashed(10) == [("filesystem", "k")]
+        await rows.hold(365 * 86400)  # as it looks when the clock has gone back by a year since
+        assert await uploads.trashed(10) == [("filesystem", "k")]
 
     await database.use(hold)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,6 +209,103 @@ def test_what_is_not_whole_is_refused_and_nothing_is_restored_over_anything(tmp_
     assert (status, "missing\tsha256:" in said) == (1, True)
     with serving(tmp_path / "part") as server:
         assert server.get("/v2/library/hello/manifests/v1").body == image
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_backed_up(tmp_path: Path, place: Place) -> None:
+    """As with a bad sector: a file that can be opened and not read."""
+    with serving(tmp_path / "old") as server:
+        image = server.push_image("library/hello", "v1")
+        before = set(server.blob_files())
+        unreadable = server.push_blob("library/hello", os.urandom(100))
+        (file,) = set(server.blob_files()) - before
+        file.unlink()
+        file.mkdir()
+        status, said, _ = run(server.data, place.settings, "backup", place.where)
+    assert (status, f"damaged\t{unreadable}" in said) == (1, True)
+    assert restored(tmp_path / "new" / "data", {}, place)[0] == 1
+    with serving(tmp_path / "new") as server:
+        assert server.get("/v2/library/hello/manifests/v1").body == image
+
+
+def test_copies_that_have_rotted_are_mended_by_rehash(tmp_path: Path, place: Place) -> None:
+    with serving(tmp_path / "old") as server:
+        server.push_image("library/hello", "v1")
+        backed_up(server, {}, place)
+        blob, content = next((path.name, path.read_bytes()) for path in server.blob_files())
+        (name,) = (name for name in place.files() if name.endswith(blob))
+        if place.bucket is not None:
+            place.bucket.put(name, bytes(len(content)))
+        else:
+            (Path(place.where) / name).write_bytes(bytes(len(content)))
+        assert "0 of them new" in backed_up(server, {}, place)
+        status, said, _ = run(server.data, place.settings, "backup", "--rehash", place.where)
+    assert (status, "2 blobs, 1 of them new" in said) == (0, True)
+    assert restored(tmp_path / "new" / "data", {}, place)[0] == 0
+
+
+def test_a_bucket_for_backups_may_be_at_another_server_than_the_registrys(tmp_path: Path, bucket: Bucket) -> None:
+    keys = {"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY, "endpoint": bucket.endpoint}
+    settings = {f"backup__s3__{key}": value for key, value in keys.items()}
+    nowhere = {"storage__s3__endpoint": "http://127.0.0.1:1", "storage__s3__access_key_id": "x"}
+    settings |= nowhere | {"storage__s3__secret_access_key": "y"}
+    place = Place(f"s3://{bucket.name}", settings, bucket)
+    with serving(tmp_path / "old") as server:
+        image = server.push_image("library/hello", "v1")
+        backed_up(server, {}, place)
+    assert restored(tmp_path / "new" / "data", {}, place)[0] == 0
+    with serving(tmp_path / "new") as server:
+        assert server.get("/v2/library/hello/manifests/v1").body == image
+
+
+def test_a_backup_is_for_its_owner_alone_and_never_into_the_data_itself(
+    tmp_path: Path, kind: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    place = Place(str(tmp_path / "backup"), {}, None)
+    with serving(tmp_path / "old", accounts=False, **kind) as server:
+        server.push_image("library/hello", "v1")
+        backed_up(server, kind, place)
+        assert {(Path(place.where) / name).stat().st_mode & 0o777 for name in place.files()} == {0o600}
+        itself = f"s3://{kind['storage__s3__bucket']}" if kind else str(server.data)
+        status, _, said = run(server.data, kind, "backup", itself)
+        assert (status, "elsewhere" in said) == (2, True)
+
+
+def test_two_backups_at_once_are_both_whole(tmp_path: Path, place: Place) -> None:
+    with serving(tmp_path / "old") as server:
+        images = [server.push_image("library/hello", f"v{number}") for number in range(5)]
+        ended: list[tuple[int, str, str]] = []
+        threads = [
+            threading.Thread(target=lambda: ended.append(run(server.data, place.settings, "backup", place.where)))
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [status for status, *_ in ended] == [0, 0], ended
+    names = restored(tmp_path / "none", {}, place, "--list")[1].split()
+    assert len(names) == 2
+    for name in names:
+        assert restored(tmp_path / name / "data", {}, place, "--snapshot", name)[0] == 0
+        assert run(tmp_path / name / "data", {}, "verify", "--rehash")[0] == 0
+    with serving(tmp_path / names[0]) as server:
+        found = [server.get(f"/v2/library/hello/manifests/v{number}").body for number in range(5)]
+    assert found == images
+
+
+def test_passwords_hold_after_a_restore_with_the_secret_beside_it(tmp_path: Path) -> None:
+    place = Place(str(tmp_path / "backup"), {}, None)
+    basic = {"Authorization": "Basic " + b64encode(b"admin:correct horse battery").decode()}
+    with serving(tmp_path / "old", accounts=True, admin_password="correct horse battery") as server:
+        assert server.get("/v2/", basic).status == 200
+        backed_up(server, {}, place)
+    assert restored(tmp_path / "new" / "data", {}, place)[0] == 0
+    assert not (tmp_path / "new" / "data" / "secret").exists()
+    (tmp_path / "new" / "data" / "secret").write_bytes((tmp_path / "old" / "data" / "secret").read_bytes())
+    with serving(tmp_path / "new", accounts=True, admin_password="another one that has no effect") as server:
+        assert server.get("/v2/", basic).status == 200
+        wrong = {"Authorization": "Basic " + b64encode(b"admin:another one that has no effect").decode()}
+        assert server.get("/v2/", wrong).status == 401
 
 
 def test_a_backup_that_is_killed_is_none_and_the_next_one_is_whole(tmp_path: Path) -> None:

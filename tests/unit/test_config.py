@@ -140,6 +140,7 @@ limits:
   pulls: {anonymous: 100, account: unlimited, window: 1h}
   requests: {address: 1000, account: 2000}
 audit: {keep: 30d}
+backup: {s3: {region: eu-west-1, endpoint: "http://copies:7480", access_key_id: b, secret_access_key: c}}
 redis: {url: "redis://cache:6379/1", nodes: 3}
 upstreams:
   docker.io:

@@ -20,13 +20,14 @@ T = TypeVar("T")
 
 @click.command()
 @click.argument("place")
+@click.option("--rehash", is_flag=True, help="Read what PLACE has already, and copy it anew where it is damaged.")
 @config_option
-def backup(place: str, file: Path | None) -> None:
+def backup(place: str, rehash: bool, file: Path | None) -> None:
     """Back up all rows, and the bytes that they name, into PLACE, while the server runs.
 
-    PLACE is a directory, or s3://BUCKET/PREFIX at the server and with the keys of `storage.s3`. A backup is of one
-    moment. Each after the first copies only what is not there; nothing that an older one names is removed. Each byte
-    is verified as it is copied: what is damaged is named, and then the status is 1.
+    PLACE is a directory, or s3://BUCKET/PREFIX at the server and with the keys of `backup.s3`, else those of
+    `storage.s3`. A backup is of one moment. Each after the first copies only what is not there; nothing that an older
+    one names is removed. Each byte is verified as it is copied: what is damaged is named, and then the status is 1.
 
     It does not have the root secret (`secret_key`, or the file `secret` of the data directory): keep that apart, as
     who has both has every token. Open uploads and pulls that are not counted yet are not in it either.
@@ -40,7 +41,7 @@ def backup(place: str, file: Path | None) -> None:
 
     settings = load_or_refuse(file, {})[0].settings
     with ExitStack() as stack:
-        report = _run(back_up(settings, place, _bar(stack, "copied")))
+        report = _run(back_up(settings, place, _bar(stack, "copied"), rehash=rehash))
     _tell(report, f"{report.name}: {report.blobs} blobs, {report.copied} of them new ({report.copied_bytes} bytes)")
 
 

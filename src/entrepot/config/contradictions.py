@@ -18,6 +18,8 @@ def contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "storage.s3.access_key_id", "needs storage.s3.secret_access_key as well"
     if s3.secret_access_key and not s3.access_key_id:
         yield "storage.s3.secret_access_key", "needs storage.s3.access_key_id as well"
+    if bool(settings.backup.s3.access_key_id) != bool(settings.backup.s3.secret_access_key):
+        yield "backup.s3.access_key_id", "and backup.s3.secret_access_key go together: set both, or neither"
     if (
         settings.open
         and not settings.mirror.everywhere

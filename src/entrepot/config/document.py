@@ -2,8 +2,9 @@
 
 from itertools import groupby
 
+from entrepot.config.keys import Setting
 from entrepot.config.loading import REGISTRY_VARIABLES
-from entrepot.config.settings import SETTINGS, Setting
+from entrepot.config.settings import SETTINGS
 
 _OPENING = """\
 # Configuration

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import yaml
 
 from entrepot.config.contradictions import contradictions
+from entrepot.config.keys import Setting
 from entrepot.config.settings import (
     PRESETS,
     SECTIONS,
     SETTINGS,
     ConfigError,
-    Setting,
     Settings,
     assemble,
 )

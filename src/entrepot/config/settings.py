@@ -9,58 +9,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from entrepot.config import kinds
-from entrepot.config.kinds import Address, Kind
+from entrepot.config.keys import Setting
+from entrepot.config.keys import many as _many
+from entrepot.config.keys import one as _one
+from entrepot.config.kinds import Address
 from entrepot.config.upstreams import SIZE, UPSTREAMS, ConfiguredUpstream
-
-T = TypeVar("T")
 
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message is one line that names the key and where it stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What is known of one key. `many`: its value is a list of `kind`; `default` is written as a value would be."""
-
-    kind: Kind[Any]
-    help: str
-    default: str
-    many: bool = False
-    flag: str | None = None
-    path: str = ""
-    structured: bool = False
-    """Its value is a group of groups: JSON in a variable."""
-
-    @property
-    def variable(self) -> str:
-        """The environment variable that sets it: that of `storage.s3.bucket` is ENTREPOT_STORAGE__S3__BUCKET."""
-        return "ENTREPOT_" + self.path.upper().replace(".", "__")
-
-    @property
-    def form(self) -> str:
-        """What a value must be."""
-        return f'a list such as ["A", "B"], each {self.kind.form}' if self.many else self.kind.form
-
-    def write(self, value: Any) -> str:
-        """The value as it may be shown to people: secrets are masked."""
-        if self.many:
-            return "[" + ", ".join(f'"{self.kind.write(item)}"' for item in value) + "]"
-        return self.kind.write(value)
-
-
-def _one(kind: Kind[T], default: T, text: str, *, flag: str | None = None, described: str | None = None) -> T:
-    """A field with one value; `described` stands for a default that differs from machine to machine."""
-    shown = kind.write(default) if described is None else described
-    return field(default=default, repr=not kind.secret, metadata={"setting": Setting(kind, text, shown, flag=flag)})
-
-
-def _many(kind: Kind[T], text: str) -> tuple[T, ...]:
-    """A field with a list of values, by default none."""
-    return field(default=(), metadata={"setting": Setting(kind, text, "[]", many=True)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +201,23 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupS3:
+    """Where the bucket of a backup is; what is empty is as in `storage.s3`."""
+
+    region: str = _one(kinds.TEXT, "", "The bucket's region; empty for that of `storage.s3`.")
+    endpoint: str = _one(kinds.ORIGIN, "", "The server's address; empty for that of `storage.s3`.")
+    access_key_id: str = _one(kinds.TEXT, "", "The access key; empty for that of `storage.s3`.")
+    secret_access_key: str = _one(kinds.SECRET, "", "The access key's secret.")
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """`entrepot backup` and `entrepot restore` with `s3://BUCKET/PREFIX`."""
+
+    s3: BackupS3 = BackupS3()
+
+
+@dataclass(frozen=True, slots=True)
 class Redis:
     """Redis or Valkey, where several nodes count pulls together."""
 
@@ -335,6 +312,7 @@ class Settings:
     auth: Auth = Auth()
     limits: Limits = Limits()
     audit: Audit = Audit()
+    backup: Backup = Backup()
     redis: Redis = Redis()
     upstreams: tuple[ConfiguredUpstream, ...] = field(
         default=(),

@@ -69,9 +69,10 @@ _KNOW_STORE = "INSERT INTO store (name, id, generation) VALUES (:name, :id, 1) O
 _STORE = "SELECT id, generation FROM store WHERE name = :name"
 _EXPIRED = "SELECT id FROM uploads WHERE expires_at <= now_us() ORDER BY expires_at LIMIT :limit"
 _EXPIRE = "UPDATE uploads SET generation = generation + 1 WHERE id = :id AND expires_at <= now_us()"
-_TRASHED = (  # while a backup runs, what it names may be on its way out and must stay
-    "SELECT store, key FROM trash WHERE NOT EXISTS"
-    " (SELECT 1 FROM lifecycle WHERE removals_held_until > now_us()) LIMIT :limit"
+_TRASHED = (  # while a backup runs, what it names may be on its way out and must stay; a clock that has gone back
+    # since a backup died does not hold it for longer than an hour
+    "SELECT store, key FROM trash WHERE NOT EXISTS (SELECT 1 FROM lifecycle"
+    " WHERE removals_held_until > now_us() AND removals_held_until <= now_us() + 3600000000) LIMIT :limit"
 )
 _FORGET_TRASH = "DELETE FROM trash WHERE store = :store AND key = :key"
 _LIMITED = (

@@ -106,6 +106,10 @@ class Damage(Exception):
     """Bytes that have not the digest they should have."""
 
 
+class Unreadable(Exception):
+    """Bytes that the store has and cannot give; the message is the store's."""
+
+
 Told = Callable[[int], object]
 """Called with bytes that are done."""
 
@@ -138,9 +142,10 @@ class Backup:
         self._store = store
         self._place = place
 
-    async def run(self, name: str, work: Path, begin: Callable[[int], Told]) -> Report:
+    async def run(self, name: str, work: Path, begin: Callable[[int], Told], *, rehash: bool = False) -> Report:
         """Make a backup called `name`; `work` is a directory for the rows. `begin` is called with all bytes there are.
 
+        `rehash`: what the place has already is read too, and copied anew where it is damaged.
         StorageError when a purge has taken what was to be copied: then nothing was kept.
         """
         async with self._held():
@@ -152,18 +157,29 @@ class Backup:
             report = Report(name, blobs=len(wanted))
 
             async def copy(each: NamedBytes) -> None:
-                await self._copy(each, report)
+                if not await self._has(each, rehash=rehash):
+                    await self._copy(each, report)
                 told(each.size)
 
             await _side_by_side(wanted, copy)
             await self._place.keep(name, file)
         return report
 
-    async def _copy(self, each: NamedBytes, report: Report) -> None:
-        if await self._place.has(each.key, each.size):
-            return
+    async def _has(self, each: NamedBytes, *, rehash: bool) -> bool:
+        if not await self._place.has(each.key, each.size):
+            return False
+        if not rehash:
+            return True
         try:
-            await self._place.write(each.key, _verified(self._store.read(each.key), each))
+            async for _ in _verified(self._place.read(each.key), each):
+                pass
+        except (Damage, FileNotFoundError, StorageError):
+            return False  # a place that is away says so when it is written to
+        return True
+
+    async def _copy(self, each: NamedBytes, report: Report) -> None:
+        try:
+            await self._place.write(each.key, _verified(_read(self._store, each.key), each))
         except FileNotFoundError:
             if not await self._rows.names(each.key):
                 raise StorageError(
@@ -172,6 +188,9 @@ class Backup:
             report.wrong.append(f"missing\t{each.digest}\t{each.key}")
         except Damage as damage:
             report.wrong.append(f"damaged\t{each.digest}\t{each.key}\t{damage}")
+        except Unreadable as error:  # a bad sector must not be the end of all backups; a store that is away is
+            await self._store.check()
+            report.wrong.append(f"damaged\t{each.digest}\t{each.key}\t{error}")
         else:
             report.copied += 1
             report.copied_bytes += each.size
@@ -182,9 +201,19 @@ class Backup:
         await self._rows.hold(HOLD_SECONDS)
 
         async def renew() -> None:
+            """A database that is away for less than the hold does no harm."""
+            loop = asyncio.get_running_loop()
+            held = loop.time()
             while True:
                 await asyncio.sleep(_RENEW_SECONDS)
-                await self._rows.hold(HOLD_SECONDS)
+                asked = loop.time()
+                try:
+                    await self._rows.hold(HOLD_SECONDS)
+                except StorageError:
+                    if loop.time() - held > HOLD_SECONDS:
+                        raise
+                else:
+                    held = asked
 
         renewing = asyncio.create_task(renew())
         try:
@@ -253,6 +282,16 @@ async def newest(place: Place, name: str | None) -> str:
     if not names:
         raise StorageError("there is no snapshot: is this the place that `entrepot backup` was given?")
     return names[-1]
+
+
+async def _read(store: Bytes, key: str) -> AsyncGenerator[bytes, None]:
+    """A store's bytes; its failures are Unreadable, so that they are not taken for those of whoever writes."""
+    try:
+        async with contextlib.aclosing(store.read(key)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    except StorageError as error:
+        raise Unreadable(error.message) from error
 
 
 async def _verified(chunks: AsyncGenerator[bytes, None], named: NamedBytes) -> AsyncGenerator[bytes, None]:

@@ -137,7 +137,8 @@ async def _chunks(path: Path) -> AsyncGenerator[bytes, None]:
 
 async def _copied(chunks: AsyncIterator[bytes], to: Path, *, durable: bool = False) -> None:
     with _errors():
-        file = to.open("xb")
+        # It has hashes of passwords, or what is private: for its owner alone, whatever the umask says.
+        file = os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
     with file:
         async for chunk in chunks:
             with _errors():
