@@ -91,7 +91,7 @@ def make_cache(
     flights = Flights(spools, nodes)
     stack.push_async_callback(flights.close)
     known, rows = DatabaseUpstreams(engine), plane.manifest_rows
-    stored = Manifests(rows, accept_missing=True)
+    stored = Manifests(rows, accept_missing=True, durable=False)
     manifests = ProxiedManifests(sources, stored, rows, known, Turns(spools, nodes))
     blobs = ProxiedBlobs(sources, plane.blob_rows, rows, known, plane.uploads, store, flights)
     repositories = Repositories(upstreams, plane.manifests, plane.blobs, manifests, blobs)

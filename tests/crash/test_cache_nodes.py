@@ -3,6 +3,8 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -165,3 +167,22 @@ def test_who_comes_to_a_node_that_cannot_reach_the_leader_is_told_to_come_again_
         assert first.rest() == layer
         assert other.get(target).body == layer
         assert fetched(upstream, layer) == (1, [])
+
+
+def test_when_a_node_dies_that_fetches_a_manifest_another_fetches_it(
+    tmp_path: Path, shared: dict[str, str], upstream: Upstream
+) -> None:
+    manifest = upstream.script.push("v1", b"layer")
+    upstream.script.faults = {"manifest": "silent"}
+    with (
+        a_node(tmp_path / "a", upstream.url, shared) as one,
+        a_node(tmp_path / "b", upstream.url, shared) as other,
+        closing(HTTPConnection(*one.address)) as asking,
+    ):
+        asking.request("GET", MANIFEST)
+        while not upstream.script.asked["GET", "/v2/library/app/manifests/v1"]:
+            pass
+        signal_all(one, signal.SIGKILL)
+        upstream.script.faults = {}
+        assert other.get(MANIFEST).body == manifest
+        assert upstream.script.asked["GET", "/v2/library/app/manifests/v1"] == 2

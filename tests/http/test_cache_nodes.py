@@ -1,6 +1,7 @@
 """Several nodes before one upstream: each digest is fetched once, and the others read from the node that fetches it."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,9 @@ def test_the_other_node_reads_while_the_blob_arrives(scene: Scene, name: str) ->
     assert all(reader.rest() == layer for reader in readers)
     assert part.rest() == layer[1000:1500001]
     assert fetched(scene, name, digest) == 1
+    told = re.search(rb"entrepot_upstream_from_nodes_total\{.*\} (\d+)", scene.nodes[1].get("/metrics").body)
+    assert told is not None
+    assert int(told[1]) >= 1
 
 
 def test_a_node_that_comes_late_reads_the_store(scene: Scene, name: str) -> None:

@@ -96,6 +96,7 @@ def scripted_upstream(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
 class _Handler(BaseHTTPRequestHandler):
     of: Script
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_HEAD(self) -> None:
         self._answer()

@@ -120,7 +120,7 @@ class DatabaseManifests:
         return StoredRepository(rows[0][0], rows[0][1], bool(rows[0][2])) if rows else None
 
     async def put_manifest(
-        self, repository: str, manifest: NewManifest, tags: Sequence[str], caller: Caller
+        self, repository: str, manifest: NewManifest, tags: Sequence[str], caller: Caller, *, durable: bool = True
     ) -> list[str]:
         """See the port."""
 
@@ -144,7 +144,7 @@ class DatabaseManifests:
                 await move(transaction, identity, tag, stored, manifest.digest, caller)
 
         try:
-            await self._engine.write(put, durable=True)
+            await self._engine.write(put, durable=durable)
         except _Missing as missing:
             return missing.digests
         return []

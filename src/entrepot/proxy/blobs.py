@@ -138,8 +138,11 @@ class ProxiedBlobs:
             async with aclosing(self._bytes.read(found.key, start)) as chunks:
                 yield Arriving(start, found.size, chunks)
 
+        def followed() -> None:
+            source.page.add(Count.FROM_NODES)
+
         source = self._sources.of(place)
-        return Errand(digest, size, source, place.upstream.alias, place.path, is_stored, stored, keep)
+        return Errand(digest, size, source, place.upstream.alias, place.path, followed, is_stored, stored, keep)
 
 
 @asynccontextmanager

@@ -36,8 +36,8 @@ class Errand(NamedTuple):
 
     `size` is -1 if not known.
 
-    `is_stored`: whether it was stored meanwhile; `stored` is then what is stored, from an offset on. `keep` stores
-    verified bytes, durably when it returns.
+    `followed` hears that it came from another node. `is_stored`: whether it was stored meanwhile; `stored` is then what
+    is stored, from an offset on. `keep` stores verified bytes, durably when it returns.
     """
 
     digest: Digest
@@ -45,6 +45,7 @@ class Errand(NamedTuple):
     origin: Registry
     alias: str
     path: str
+    followed: Callable[[], None]
     is_stored: Callable[[], Awaitable[bool]]
     stored: Callable[[int], AbstractAsyncContextManager[Arriving]]
     keep: Callable[[AsyncIterator[bytes]], Awaitable[None]]
@@ -193,6 +194,7 @@ class Flight:
                 await self._receive(arriving, running)
                 self._verify(running)
                 self._publish()
+                self._errand.followed()
                 return
         await asyncio.sleep(_LOOK_AT_ROW)
 
@@ -214,6 +216,8 @@ class Flight:
         if self._spool.verified:
             self._there = self.size = self._spool.size
             self._verified = True
+        elif self._there and not self._spool.named and not self._spool.verified:  # asked last: it may just have landed
+            raise UpstreamError("the blob was withdrawn: what the upstream sent was wrong")
         elif self._spool.size != self._there:
             self._there = self._spool.size
         self._begun = self._begun or self._verified or self._there > 0
@@ -278,9 +282,9 @@ class Flight:
             yield chunk
 
     def _withdraw(self) -> None:
-        """The bytes are wrong: nobody gets any more of them."""
-        self._spool.empty()
+        """The bytes are wrong: nobody gets any more of them. Who sees fewer than before has to see why."""
         self._spool.remove()
+        self._spool.empty()
 
     def _tell(self) -> None:
         if self._telling is not None:

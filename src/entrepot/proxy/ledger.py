@@ -31,6 +31,8 @@ class Count(IntEnum):
     """Manifests that were answered although the upstream could not be asked."""
     DENIED = 7
     """Manifests that were answered although the upstream refuses them by now (`stale_if_denied`)."""
+    FROM_NODES = 8
+    """Blobs that were read from another node while it fetched them."""
 
 
 class _Cell(IntEnum):

@@ -151,9 +151,13 @@ async def _growing(spool: Spool, start: int, size: int) -> AsyncGenerator[bytes,
 async def _grown(spool: Spool, start: int) -> bool:
     """Wait for bytes from `start` on; False when none come, as the spool was whole, was dropped, or is abandoned."""
     waited = 0.0
-    while spool.size <= start:
-        if spool.verified or not spool.named or waited >= _ABANDONED_SECONDS:
+    while True:
+        ended = (
+            spool.verified or not spool.named or waited >= _ABANDONED_SECONDS
+        )  # before the size: nothing comes later
+        if spool.size > start:
+            return True
+        if ended:
             return False
         await asyncio.sleep(_SPOOL_SECONDS)
         waited += _SPOOL_SECONDS
-    return True

@@ -31,9 +31,11 @@ class Pushed:
 class Manifests:
     """The manifests and tags of all repositories."""
 
-    def __init__(self, rows: ManifestRows, *, accept_missing: bool) -> None:
-        """`accept_missing`: take manifests whose config or layers are not in the repository."""
+    def __init__(self, rows: ManifestRows, *, accept_missing: bool, durable: bool = True) -> None:
+        """`accept_missing`: take manifests whose config or layers are not in the repository; `durable`: what is pushed
+        survives a power cut, which what can be fetched again need not."""
         self._rows = rows
+        self._durable = durable
         self._accept_missing = accept_missing
 
     async def find(self, repository: str, reference: str, grant: Grant) -> StoredManifest:
@@ -67,7 +69,7 @@ class Manifests:
         except oci.InvalidManifest as error:
             raise ManifestInvalid(str(error)) from None
         new = self._new(manifest, str(actual), content)
-        absent = await self._rows.put_manifest(repository, new, tags, caller)
+        absent = await self._rows.put_manifest(repository, new, tags, caller, durable=self._durable)
         if absent:
             raise ManifestBlobUnknown(
                 f"the manifest names {len(absent)} blob(s) that {repository} does not have: push them first,"

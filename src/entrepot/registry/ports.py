@@ -269,9 +269,9 @@ class ManifestRows(RepositoryRows, Protocol):
         ...
 
     async def put_manifest(
-        self, repository: str, manifest: NewManifest, tags: Sequence[str], caller: Caller
+        self, repository: str, manifest: NewManifest, tags: Sequence[str], caller: Caller, *, durable: bool = True
     ) -> list[str]:
-        """Store a manifest and move the tags to it, durably, in one transaction.
+        """Store a manifest and move the tags to it in one transaction; `durable`: it survives a power cut.
 
         Returns the digests of `manifest.required` that the repository does not have; then nothing was changed.
         """

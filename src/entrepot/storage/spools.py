@@ -80,9 +80,10 @@ class SpoolFile:
         os.ftruncate(self._descriptor, 0)
 
     def remove(self) -> None:
-        """See the port."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+        """See the port. What has this name when ours is gone is somebody else's."""
+        if self.named:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
 
     def release(self) -> None:
         """See the port."""

@@ -97,6 +97,7 @@ _COUNTED = {
     Count.SAVED_BYTES: ("entrepot_upstream_saved_bytes", "Bytes of blobs that were answered from what is stored."),
     Count.STALE: ("entrepot_upstream_stale", "Manifests that were answered although the upstream could not be asked."),
     Count.DENIED: ("entrepot_upstream_denied", "Manifests that were answered although the upstream refuses them."),
+    Count.FROM_NODES: ("entrepot_upstream_from_nodes", "Blobs that were read from another node while it fetched them."),
 }
 
 
