@@ -145,7 +145,7 @@ redis: {url: "redis://cache:6379/1", nodes: 3}
 upstreams:
   docker.io:
   ghcr.io: {username: bot, password: secret, fresh: {v*: pinned, "*": 5m}, allow: [org/*], size: 20GB, read: everyone}
-cache: {size: 20GB}
+cache: {size: 20GB, images: ["ghcr.io/org/app:v1"], images_file: images.txt, platforms: [linux/amd64], refresh: 1h}
 mirror: {upstream: ghcr.io, listen: ":5001", everywhere: no}
 cluster: {advertise: "http://10.0.0.5:5000"}
 log: {level: debug, format: text, access: off}
