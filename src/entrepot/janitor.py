@@ -1,7 +1,7 @@
 """The collector and the verifier from the command line, against the data of a server that may be running."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,15 +19,11 @@ from entrepot.stores import byte_store, database
 
 @dataclass(frozen=True, slots=True)
 class Janitor:
-    """What removes, and what looks whether all is there.
-
-    `belong_together`: whether the store says that it is this database's; it marks nothing, as the server's look does.
-    """
+    """What removes, and what looks whether all is there."""
 
     collector: Collector
     cleaning: UploadCleaning
     verifier: Verifier
-    belong_together: Callable[[], Awaitable[bool]]
 
 
 @asynccontextmanager
@@ -39,13 +35,11 @@ async def janitor(settings: Settings) -> AsyncIterator[Janitor]:
     store = await byte_store(settings)
     try:
         rows, ages = DatabaseUploads(engine), ages_of(settings)
-        verifier = Verifier(DatabaseVerification(engine), store, ages.grace, ages.quarantine)
-
-        async def belong_together() -> bool:
-            return await store.identity() == await rows.store_identity(store.name, "")
-
         cleaning = UploadCleaning(rows, {store.name: store})
-        yield Janitor(Collector(DatabaseGarbage(engine), ages), cleaning, verifier, belong_together)
+        verifier = Verifier(
+            DatabaseVerification(engine), store, ages.grace, ages.quarantine, belong_together=cleaning.agree_now
+        )
+        yield Janitor(Collector(DatabaseGarbage(engine), ages), cleaning, verifier)
     finally:
         await store.close()
         await engine.close()

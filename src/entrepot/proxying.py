@@ -21,6 +21,7 @@ from entrepot.preparation import root_secret
 from entrepot.proxy.blobs import ProxiedBlobs
 from entrepot.proxy.eviction import Eviction
 from entrepot.proxy.flights import Flights
+from entrepot.proxy.healing import Healing
 from entrepot.proxy.keeping import Keeping
 from entrepot.proxy.ledger import Ledger
 from entrepot.proxy.listings import ProxiedListings
@@ -51,6 +52,7 @@ class Cache:
     listings: ProxiedListings
     manifests: ProxiedManifests
     ledger: Ledger
+    healing: Healing
     jobs: list[Job]
     door: NodeDoor | None
 
@@ -100,7 +102,8 @@ def make_cache(
     jobs = [*_jobs(settings, spools, eviction, keeping, ledger), *cluster_jobs]
     mirror = _mirror(settings, configured, mirror_port)
     listings = ProxiedListings(sources)
-    return Cache(upstreams, mirror, repositories, listings, manifests, ledger, jobs if upstreams else [], door)
+    healing = Healing(upstreams, blobs)
+    return Cache(upstreams, mirror, repositories, listings, manifests, ledger, healing, jobs if upstreams else [], door)
 
 
 def _among_others(

@@ -17,6 +17,7 @@ from entrepot.open_api import without_accounts
 from entrepot.preparation import NotReady, is_loopback, prepare
 from entrepot.proxy.ledger import Ledger
 from entrepot.proxying import Cache, ledger_of, make_cache
+from entrepot.scrubbing import scrubbing
 from entrepot.stores import byte_store, database
 from entrepot.supervisor import Lifeline, Listeners, supervise
 from entrepot.web.access_log import AccessLog
@@ -80,9 +81,10 @@ async def _work(settings: Settings, metrics: Metrics, ledger: Ledger, listeners:
         caching = make_cache(settings, engine, plane, store, ledger, mirror_port, stack)
         entrance, jobs = await _entrance(settings, engine, guard, metrics, plane, caching, stack)
         parts = assemble(settings, engine, store, entrance, guard, observer, plane, caching)
+        scrub = scrubbing(settings, engine, store, plane, caching, metrics)
         gc.collect()
         gc.freeze()  # what a worker is made of stays: no collection looks at it again
-        repeating = asyncio.create_task(repeat([*parts.jobs, *jobs]))
+        repeating = asyncio.create_task(repeat([*parts.jobs, *jobs, scrub]))
         tls = settings.http.tls
         certificate = (str(tls.certificate), str(tls.key)) if tls.certificate else None
         may_be_direct = isinstance(engine.changed(), bool) and certificate is None and not entrance.requests.any

@@ -1,92 +1,52 @@
 """`entrepot verify` beside a running server: what is missing, damaged, or named by nothing; on both stores."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.http.conftest import BOTH, large
-from tests.support.s3 import Bucket
-from tests.support.serving import Server, an_image, serving
+from tests.support.serving import an_image, serving
+from tests.support.verified import Verified, until
 
-AT_ONCE = {"lifecycle__grace": "1", "lifecycle__quarantine": "1"}
-
-
-class Verified:
-    """A server, the command on its data, and a hand in its bytes."""
-
-    def __init__(self, server: Server, settings: dict[str, str]) -> None:
-        self.server = server
-        self._settings = settings
-        name = settings.get("storage__s3__bucket")
-        self.bucket = Bucket(settings["storage__s3__endpoint"], name) if name else None
-
-    def run(self, *words: str) -> tuple[int, str]:
-        """The status of a command, and what it printed, but for its progress."""
-        environment = {f"ENTREPOT_{key.upper()}": value for key, value in self._settings.items()}
-        environment |= {"ENTREPOT_DATA_DIR": str(self.server.data), "ENTREPOT_OPEN": "true", "PATH": "/usr/bin:/bin"}
-        command = [sys.executable, "-m", "entrepot", *words]
-        ended = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
-        return ended.returncode, ended.stdout or ended.stderr
-
-    def verify(self, *words: str) -> tuple[int, str]:
-        """What `entrepot verify` says."""
-        return self.run("verify", *words)
-
-    def stored(self) -> set[str]:
-        """The keys of everything that is stored."""
-        if self.bucket is not None:
-            return {name.removeprefix("blobs/") for name in self.bucket.objects() if name.startswith("blobs/")}
-        return {path.name for path in self.server.blob_files()}
-
-    def pushed(self, name: str, content: bytes) -> tuple[str, str]:
-        """Push a blob; its digest and its key."""
-        before = self.stored()
-        digest = self.server.push_blob(name, content)
-        (key,) = self.stored() - before
-        return digest, key
-
-    def put(self, key: str, content: bytes) -> None:
-        """Write bytes under a key, behind the server's back."""
-        if self.bucket is not None:
-            self.bucket.put(f"blobs/{key}", content)
-            return
-        path = self.server.data / "blobs" / key[:6] / key
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-
-    def remove(self, key: str) -> None:
-        """Remove bytes, behind the server's back."""
-        if self.bucket is not None:
-            self.bucket.delete(f"blobs/{key}")
-        else:
-            (self.server.data / "blobs" / key[:6] / key).unlink()
+REFUSED = 2
 
 
 @pytest.fixture(params=BOTH)
 def verified(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verified]:
-    """A server of each kind, of this test's own."""
-    directory = tmp_path_factory.mktemp("verified")
-    if request.param == "sqlite and files":
-        with serving(directory, accounts=False, **AT_ONCE) as server:
-            yield Verified(server, AT_ONCE)
-        return
-    with large(request.getfixturevalue("postgres_server"), request.getfixturevalue("s3_server")) as where:
-        settings = {**where, **AT_ONCE}
-        with serving(directory, accounts=False, **settings) as server:
-            yield Verified(server, settings)
+    """A server of each kind whose bytes are known to be its own; nothing is collected meanwhile."""
+    with _a_server(request, tmp_path_factory.mktemp("verified"), {"lifecycle__undo": "2"}) as made:
+        until(lambda: made.verify()[0] != REFUSED)
+        yield made
+
+
+@pytest.fixture(params=BOTH)
+def hurried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verified]:
+    """The same, with periods of a second."""
+    settings = {"lifecycle__grace": "1", "lifecycle__quarantine": "1"}
+    with _a_server(request, tmp_path_factory.mktemp("verified"), settings) as made:
+        yield made
+
+
+@contextmanager
+def _a_server(request: pytest.FixtureRequest, directory: Path, settings: dict[str, str]) -> Iterator[Verified]:
+    with ExitStack() as stack:
+        if request.param != "sqlite and files":
+            services = [request.getfixturevalue(name) for name in ("postgres_server", "s3_server")]
+            settings = {**stack.enter_context(large(*services)), **settings}
+        yield Verified(stack.enter_context(serving(directory, accounts=False, **settings)), settings)
 
 
 def test_what_is_missing_or_damaged_is_named_and_the_rest_is_clean(verified: Verified, name: str) -> None:
     server = verified.server
     server.push_image(name, "v1")
     assert verified.verify("--rehash") == (0, "2 blobs, 0 do not agree\n")
-    config, *layers = (os.urandom(100) for _ in range(4))
-    server.push_blob(name, config)
-    (missing, gone), (shorter, cut), (turned, wrong) = (verified.pushed(name, layer) for layer in layers)
-    assert server.put_manifest(name, "v2", an_image(config, *layers)).status == 201  # else they are soon collected
+    missing, gone = verified.pushed(name, os.urandom(100))
+    shorter, cut = verified.pushed(name, os.urandom(100))
+    turned, wrong = verified.pushed(name, os.urandom(100))
     verified.remove(gone)
     verified.remove(cut)
     verified.put(cut, b"x")
@@ -100,23 +60,23 @@ def test_what_is_missing_or_damaged_is_named_and_the_rest_is_clean(verified: Ver
     assert (status, f"damaged\t{turned}" in thorough) == (1, True)
 
 
-def test_what_nothing_names_goes_after_two_sightings_and_a_quarantine(verified: Verified, name: str) -> None:
-    image = verified.server.push_image(name, "v1")
-    upload = verified.server.open_upload(name)
-    assert verified.server.request("PATCH", upload, (), b"half of it").status == 202
-    before = verified.stored()
+def test_what_nothing_names_goes_after_two_sightings_and_a_quarantine(hurried: Verified, name: str) -> None:
+    image = hurried.server.push_image(name, "v1")
+    upload = hurried.server.open_upload(name)
+    assert hurried.server.request("PATCH", upload, (), b"half of it").status == 202
+    before = hurried.stored()
     orphan = "0" * 32 + "-1234567890"
-    verified.put(orphan, b"lost")
-    assert verified.verify()[0] == 1
-    assert orphan in verified.stored()
-    assert "sighted" in verified.verify("--remove-orphans")[1]
-    _until(lambda: "quarantined" in verified.verify("--remove-orphans")[1])
-    assert orphan in verified.stored()
-    _until(lambda: "trashed" in verified.verify("--remove-orphans")[1])
-    _until(lambda: verified.verify() == (0, "2 blobs, 0 do not agree\n"))
-    assert verified.run("gc")[0] == 0
-    assert verified.stored() == before
-    assert verified.server.get(f"/v2/{name}/manifests/v1").body == image
+    hurried.put(orphan, b"lost")
+    assert hurried.verify()[0] == 1
+    assert orphan in hurried.stored()
+    assert "sighted" in hurried.verify("--remove-orphans")[1]
+    until(lambda: "quarantined" in hurried.verify("--remove-orphans")[1])
+    assert orphan in hurried.stored()
+    until(lambda: "trashed" in hurried.verify("--remove-orphans")[1])
+    until(lambda: hurried.verify() == (0, "2 blobs, 0 do not agree\n"))
+    assert hurried.run("gc")[0] == 0
+    assert hurried.stored() == before
+    assert hurried.server.get(f"/v2/{name}/manifests/v1").body == image
 
 
 def test_nothing_is_compared_with_the_bytes_of_another_database(verified: Verified, name: str) -> None:
@@ -131,9 +91,58 @@ def test_nothing_is_compared_with_the_bytes_of_another_database(verified: Verifi
     assert verified.stored() == before
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    """Each look is a process that takes its time: no sleep is needed between two."""
-    for _ in range(80):
-        if condition():
-            return
-    raise AssertionError("it does not come")
+@pytest.mark.parametrize("kind", ["damaged", "missing"])
+def test_what_was_found_damaged_or_missing_is_answered_no_more_and_the_next_push_mends_it(
+    verified: Verified, name: str, kind: str
+) -> None:
+    server = verified.server
+    config, layer = b'{"of": "the image"}', os.urandom(1000)
+    manifest = an_image(config, layer)
+    server.push_blob(name, config)
+    digest, key = verified.pushed(name, layer)
+    assert server.put_manifest(name, "v1", manifest).status == 201
+    blob = f"/v2/{name}/blobs/{digest}"
+    assert server.get(blob).body == layer  # known by heart now, where something is
+    if kind == "damaged":
+        verified.damage(key, layer[::-1])
+    else:
+        verified.remove(key)
+    assert f"{kind}\t{digest}\t{key}" in verified.verify("--rehash")[1]
+    for _ in range(8):  # of either worker
+        assert (server.head(blob).status, server.get(blob).status) == (404, 404)
+    refused = server.put_manifest(name, "v2", manifest)
+    assert (refused.status, refused.json()["errors"][0]["code"]) == (400, "MANIFEST_BLOB_UNKNOWN")
+    mount = f"/v2/{name}-other/blobs/uploads/?mount={digest}&from={name}"
+    assert server.request("POST", mount).status == 202
+    assert server.get(f"/v2/{name}/manifests/v1").body == manifest
+    assert digest in verified.verify()[1]  # without a --rehash it is not taken for whole
+
+    assert server.push_blob(name, layer) == digest
+    assert (server.head(blob).status, server.get(blob).body) == (200, layer)
+    assert server.put_manifest(name, "v2", manifest).status == 201
+    assert verified.verify("--rehash") == (0, "2 blobs, 0 do not agree\n")
+    assert verified.run("gc")[0] == 0
+    assert key not in verified.stored()
+
+
+def test_what_is_whole_again_is_answered_again(verified: Verified, name: str) -> None:
+    layer = os.urandom(1000)
+    digest, key = verified.pushed(name, layer)
+    verified.remove(key)
+    assert verified.verify()[0] == 1
+    assert verified.server.head(f"/v2/{name}/blobs/{digest}").status == 404
+    verified.put(key, layer)
+    assert verified.verify()[0] == 0
+    assert verified.server.get(f"/v2/{name}/blobs/{digest}").body == layer
+
+
+def test_blobs_that_many_push_again_at_once_are_mended_once(verified: Verified, name: str) -> None:
+    layer = os.urandom(1000)
+    digest, key = verified.pushed(name, layer)
+    verified.damage(key, b"x")
+    assert verified.verify()[0] == 1
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(lambda _: verified.server.push_blob(name, layer), range(6))) == {digest}
+    assert verified.server.get(f"/v2/{name}/blobs/{digest}").body == layer
+    until(lambda: verified.run("gc")[0] == 0 and len(verified.stored()) == 1)
+    assert verified.verify("--rehash") == (0, "1 blobs, 0 do not agree\n")

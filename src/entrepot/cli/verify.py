@@ -47,7 +47,7 @@ async def _verify(settings: "Settings", *, rehash: bool, remove: bool) -> int:
     findings = looked = 0
     try:
         async with janitor(settings) as found:
-            if not await found.belong_together():
+            if not await found.cleaning.agree_now():
                 raise Refusal("database and bytes do not belong together: nothing can be compared")
             total = await found.verifier.count()
             async for wrong in found.verifier.blobs(rehash=rehash):

@@ -112,6 +112,10 @@ def _whole_duration(value: str) -> int:
     return int(seconds)
 
 
+def _period(value: str) -> int:
+    return 0 if value == "0" else _whole_duration(value)
+
+
 def write_duration(seconds: float) -> str:
     """Seconds in the largest unit that makes a whole number of at least two: 604800 is `7d`, 60 is `60s`."""
     for unit in ("d", "h", "m"):
@@ -201,6 +205,7 @@ IMAGE = Kind("an image such as nginx:1.25 or ghcr.io/org/app@sha256:...", _match
 PLATFORM = Kind("OS/ARCHITECTURE such as linux/amd64", _matching(_PLATFORM))
 DURATION = Kind("a duration such as 90s, 5m, 12h or 7d", _duration, write=write_duration)
 WHOLE_DURATION = Kind("a duration of whole seconds such as 90s, 5m, 12h or 7d", _whole_duration, write=write_duration)
+PERIOD = Kind("a duration of whole seconds such as 90s, 5m, 12h or 7d, or 0", _period, write=write_duration)
 LISTEN = Kind("HOST:PORT such as 127.0.0.1:5000, [::1]:5000 or :5000 for every interface", _address)
 OPTIONAL_LISTEN = Kind(
     f"empty, or {LISTEN.form}",

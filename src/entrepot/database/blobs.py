@@ -15,7 +15,7 @@ _FIND = (
     "SELECT b.digest, b.size, b.store, b.key, r.id, r.rights_version, b.id, b.state,"
     " l.loose_since + CAST(:grace AS bigint), now_us() FROM repositories r"
     " JOIN links l ON l.repository_id = r.id JOIN blobs b ON b.id = l.blob_id"
-    " WHERE r.name = :repository AND b.digest = :digest AND b.state <> 'removing'"
+    " WHERE r.name = :repository AND b.digest = :digest AND b.state <> 'removing' AND b.damage IS NULL"
 )
 _LINK = (
     "INSERT INTO links (repository_id, blob_id, created_at, loose_since) SELECT r.id, :blob, now_us(),"
@@ -24,12 +24,12 @@ _LINK = (
 )
 _LINKED_ANYWHERE = (
     "SELECT b.id, b.size FROM blobs b WHERE b.digest = :digest"
-    " AND b.state <> 'removing' AND EXISTS (SELECT 1 FROM links l WHERE l.blob_id = b.id)"
+    " AND b.state <> 'removing' AND b.damage IS NULL AND EXISTS (SELECT 1 FROM links l WHERE l.blob_id = b.id)"
 )
 _LINKED_IN = (
     "SELECT b.id, b.size, r.id, r.rights_version FROM repositories r JOIN links l ON l.repository_id = r.id"
     " JOIN blobs b ON b.id = l.blob_id"
-    " WHERE r.name = :source AND b.digest = :digest AND b.state <> 'removing'"
+    " WHERE r.name = :source AND b.digest = :digest AND b.state <> 'removing' AND b.damage IS NULL"
 )
 
 

@@ -1,8 +1,8 @@
 """The `changes` table: one row for each change of an answer or a right, in the transaction that makes it.
 
-Of the registry: `blob.link`, `blob.loose`, `blob.unlink`, `manifest.push`, `manifest.delete`, `manifest.restore`,
-`tag.move`, `tag.delete`, `tag.restore`, `tag.retention`, `tag.expire`; `old` and `new` are digests, and a push that
-gives stored bytes another media type has them as both.
+Of the registry: `blob.link`, `blob.loose`, `blob.unlink`, `blob.damage`, `manifest.push`, `manifest.delete`,
+`manifest.restore`, `tag.move`, `tag.delete`, `tag.restore`, `tag.retention`, `tag.expire`; `old` and
+`new` are digests, and a push that gives stored bytes another media type has them as both.
 A purge writes `manifest.purge`, `tag.purge` and `blob.purge`.
 Of the hub: `tag_rule.*`, `retention.*`, `purge.*`, `repository.*`, `account.*`, `credential.*`, `organization.*`,
 `team.*`, `member.*`, `grant.*`, `plan.*`; `subject` names what was changed, `old` and `new` are what it was and what it

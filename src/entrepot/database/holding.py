@@ -29,6 +29,7 @@ _HOLD_LINK = (
 _HOLD_BLOB = (
     "UPDATE blobs SET state = 'held', since = NULL, sighted = NULL WHERE digest = :digest AND state <> 'removing'"
 )
+_HOLD_WHOLE_BLOB = f"{_HOLD_BLOB} AND damage IS NULL"
 _USE_LINK = (
     "UPDATE links SET loose_since = now_us(), sighted = NULL WHERE repository_id = :repository AND blob_id = :blob"
     " AND loose_since IS NOT NULL"
@@ -62,14 +63,14 @@ _FORGET_UNLINKED = (
 
 
 async def hold(transaction: Transaction, repository: int, required: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Hold what a manifest names; returns the required digests that the repository does not have.
+    """Hold what a manifest names; returns the required digests that the repository does not have, or not whole.
 
     `others` may be absent: an index's children, which some builders make of layers, and layers kept elsewhere.
     """
     missing: list[str] = []
     for digest in sorted(required):
         linked = await transaction.run(_HOLD_LINK, repository=repository, digest=digest)
-        if not linked or not await transaction.run(_HOLD_BLOB, digest=digest):
+        if not linked or not await transaction.run(_HOLD_WHOLE_BLOB, digest=digest):
             missing.append(digest)
     for digest in sorted(others):
         if await transaction.run(_HOLD_LINK, repository=repository, digest=digest):

@@ -21,7 +21,7 @@ from entrepot.registry.errors import StorageError
 from entrepot.registry.identity import new_upload_id
 from entrepot.registry.snapshots import Row, Sequencer, SnapshotFile, SnapshotWriter, Table
 
-LEFT_OUT = frozenset({"alembic_version", "leases", "orphans", "store", "trash", "upload_bodies", "uploads"})
+LEFT_OUT = frozenset({"alembic_version", "leases", "orphans", "scrub", "store", "trash", "upload_bodies", "uploads"})
 """Tables that no snapshot has."""
 
 _BATCH = 1000  # rows at a time

@@ -62,9 +62,11 @@ _NEW_BLOB = (
 )
 _OLD_BLOB = "SELECT id, store, key FROM blobs WHERE digest = :digest"
 _TAKE_OVER = (
-    "UPDATE blobs SET store = :store, key = :key, size = :size, state = 'loose', since = now_us(), sighted = NULL"
-    " WHERE id = :blob AND state = 'removing'"
+    "UPDATE blobs SET store = :store, key = :key, size = :size, damage = NULL, state = 'loose', since = now_us(),"
+    " sighted = NULL WHERE id = :blob AND state = 'removing'"
 )
+_BROKEN = "SELECT store, key FROM blobs WHERE id = :blob AND damage IS NOT NULL"
+_MEND = "UPDATE blobs SET store = :store, key = :key, size = :size, damage = NULL WHERE id = :blob"
 _KNOW_STORE = "INSERT INTO store (name, id, generation) VALUES (:name, :id, 1) ON CONFLICT (name) DO NOTHING"
 _STORE = "SELECT id, generation FROM store WHERE name = :name"
 _EXPIRED = "SELECT id FROM uploads WHERE expires_at <= now_us() ORDER BY expires_at LIMIT :limit"
@@ -223,6 +225,7 @@ class DatabaseUploads:
                     raise Conflict("the blob was removed meanwhile")
                 await transaction.run(_TRASH, store=row[1], key=row[2])
                 await use(transaction, upload.repository_id, row[0])
+            keep = keep or await _mend(transaction, upload, row[0], size, key)
             await refuse_purged(transaction, upload.repository_id, (digest,))
             await _end(transaction, upload.id, key if keep else "")
             return True
@@ -276,6 +279,16 @@ class DatabaseUploads:
                 await transaction.run(_FORGET_TRASH, store=store, key=key)
 
         await self._engine.write(empty, durable=False)
+
+
+async def _mend(transaction: Transaction, upload: Upload, blob: int, size: int, key: str) -> bool:
+    """Give a blob these bytes whose own were found damaged or missing; `use` has locked its row."""
+    broken = await transaction.one(_BROKEN, blob=blob)
+    if broken is None:
+        return False
+    await transaction.run(_MEND, blob=blob, store=upload.store, key=key, size=size)
+    await transaction.run(_TRASH, store=broken[0], key=broken[1])
+    return True
 
 
 async def _discard(transaction: Transaction, upload: Upload, key: str) -> None:

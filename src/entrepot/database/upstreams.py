@@ -24,7 +24,7 @@ _NAMING = (
 )
 _STORED = (
     "SELECT r.id, b.id FROM repositories r, blobs b WHERE r.name = :name AND b.digest = :digest"
-    " AND b.state <> 'removing'"
+    " AND b.state <> 'removing' AND b.damage IS NULL"
 )
 _SEEN = (
     "SELECT t.checked_at, t.gone_since FROM upstream_tags t JOIN repositories r ON r.id = t.repository_id"

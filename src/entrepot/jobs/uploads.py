@@ -55,6 +55,13 @@ class UploadCleaning:
             await asyncio.gather(*(self._stores[store].delete(key) for store, key in some))
         await self._rows.empty_trash(keys)
 
+    async def agree_now(self) -> bool:
+        """Whether every store says, at this moment, that it is this database's; unlike `all_agree` this marks none."""
+        for name, store in self._stores.items():
+            if await store.identity() != await self._rows.store_identity(name, uuid.uuid4().hex):
+                return False
+        return True
+
     async def all_agree(self) -> bool:
         """Whether database and bytes belong together: after a restore, or with a directory of another database, nothing
         may be removed until an administrator has looked."""

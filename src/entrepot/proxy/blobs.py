@@ -87,6 +87,15 @@ class ProxiedBlobs:
             return await self.find(name, digest, place, grant)
         return StoredBlob(str(digest), size, "", "", 0, 0)
 
+    async def fetch(self, name: str, digest: Digest, place: Place) -> None:
+        """Have a blob stored anew whose bytes are not there, or not whole; RegistryError when that cannot be done."""
+        check_allowed(place)
+        async with _in_time(place.upstream.alias):
+            blob = await self._arriving(name, digest, place)
+        if blob.reader is not None:
+            async for _ in blob.reader(0, None):
+                pass
+
     async def _may_be_fetched(self, name: str, place: Place, grant: Grant) -> None:
         await asyncio.sleep(0)  # what does not wait ends here (web/fast_door.py)
         await admitted(self._repositories, name, grant)

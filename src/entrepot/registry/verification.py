@@ -1,24 +1,28 @@
 """Whether rows and bytes agree: blobs whose bytes are missing or damaged, and bytes that no row names.
 
-Beside a running server: what was collected meanwhile is looked at again before it is reported.
+Beside a running server: what was collected meanwhile is looked at again before it is reported. What is found missing or
+damaged is marked: from then on no door answers it, so that clients push it again, and that mends it.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from entrepot.oci.digest import Digest, hasher
+from entrepot.registry.errors import StorageError
 from entrepot.registry.ports import Bytes
 
 _BATCH = 100  # rows, and keys, at a time
 
 
 class NamedBlob(NamedTuple):
-    """A blob's row."""
+    """A blob's row; `damage` is what it is marked as, missing or damaged, or None."""
 
     id: int
     digest: str
     size: int
     key: str
+    damage: str | None
 
 
 class Finding(NamedTuple):
@@ -33,16 +37,28 @@ class Finding(NamedTuple):
 class VerificationRows(Protocol):
     """What this needs of the database."""
 
-    async def count(self, store: str) -> int:
-        """How many blobs this store should have."""
+    async def total(self, store: str) -> tuple[int, int]:
+        """How many blobs this store should have, and their size in bytes."""
         ...
 
     async def blobs(self, store: str, after: int, limit: int) -> Sequence[NamedBlob]:
         """Blobs with ids over `after`, by id, but for those that are being removed."""
         ...
 
-    async def still(self, blob: NamedBlob) -> bool:
-        """Whether the blob has this key still."""
+    async def damaged(self, store: str, after: int, limit: int) -> Sequence[NamedBlob]:
+        """The same, of those that are marked."""
+        ...
+
+    async def damage(self) -> Mapping[str, int]:
+        """How many blobs are marked, by what."""
+        ...
+
+    async def mark(self, blob: NamedBlob, damage: str | None) -> bool:
+        """Mark the blob as missing or damaged, or as neither; False when it does not have this key any more."""
+        ...
+
+    async def of_upstreams(self, digest: str, limit: int) -> Sequence[str]:
+        """Upstreams' repositories that have or name this blob."""
         ...
 
     async def unnamed(self, store: str, keys: Sequence[str]) -> Sequence[str]:
@@ -60,25 +76,48 @@ class VerificationRows(Protocol):
 class Verifier:
     """Compares a store with the rows."""
 
-    def __init__(self, rows: VerificationRows, store: Bytes, grace: float, quarantine: float) -> None:
-        """`grace` and `quarantine`: seconds between the sightings of an orphan, and until it goes."""
+    def __init__(
+        self,
+        rows: VerificationRows,
+        store: Bytes,
+        grace: float,
+        quarantine: float,
+        belong_together: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """`grace` and `quarantine`: seconds between the sightings of an orphan, and until it goes.
+
+        `belong_together`: whether the store says, at this moment, that it is this database's; nothing is marked else.
+        """
         self._rows = rows
         self._store = store
         self._grace = int(grace * 1_000_000)
         self._quarantine = int(quarantine * 1_000_000)
+        self._belong_together = belong_together
 
     async def count(self) -> int:
         """How many blobs `blobs` will look at."""
-        return await self._rows.count(self._store.name)
+        return (await self._rows.total(self._store.name))[0]
 
     async def blobs(self, *, rehash: bool) -> AsyncGenerator[Finding | None, None]:
         """Look at the bytes of each blob: something for each, None when it is as it should be."""
         after = 0
         while found := await self._rows.blobs(self._store.name, after, _BATCH):
             for blob in found:
-                wrong = await self._wrong(blob, rehash=rehash)
-                yield wrong if wrong is not None and await self._rows.still(blob) else None
+                yield await self.check(blob, rehash=rehash)
             after = found[-1].id
+
+    async def check(self, blob: NamedBlob, *, rehash: bool) -> Finding | None:
+        """Look at one blob, and mark what is found; one that is marked and whole is so no more.
+
+        StorageError when the bytes are not this database's: a disk that is not there must not look like loss.
+        """
+        wrong = await self._wrong(blob, rehash=rehash or blob.damage is not None)
+        if wrong is None and blob.damage is None:
+            return None
+        if wrong is not None and not await self._belong_together():
+            raise StorageError("database and bytes do not belong together: nothing can be compared")
+        still = await self._rows.mark(blob, None if wrong is None else wrong.kind)
+        return wrong if still else None
 
     async def orphans(self, *, remove: bool) -> AsyncIterator[Finding]:
         """Bytes that nothing names. With `remove` they go, after two sightings a grace apart and a quarantine."""
@@ -115,7 +154,7 @@ class Verifier:
             if rehash:
                 running = hasher(Digest.parse(blob.digest).algorithm)
                 async for chunk in self._store.read(blob.key):
-                    running.update(chunk)
+                    await asyncio.to_thread(running.update, chunk)
                 actual = f"{blob.digest.partition(':')[0]}:{running.hexdigest()}"
                 if actual != blob.digest:
                     return Finding("damaged", blob.digest, blob.key, f"its bytes are {actual}")

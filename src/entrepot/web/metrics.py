@@ -34,11 +34,11 @@ _HISTOGRAM = len(BUCKETS) + 2  # one more for +Inf, one for the sum
 _DURATIONS = _REQUESTS
 _SENT = _DURATIONS + len(ROUTES) * _HISTOGRAM
 _RECEIVED = _SENT + len(ROUTES)
-TOKENS_ISSUED, PULLS_LOST, REDIS_AWAY = range(3)
+TOKENS_ISSUED, PULLS_LOST, REDIS_AWAY, BLOBS_DAMAGED, BLOBS_MISSING = range(5)
 """What is told by `add` and `tell`."""
 
 _TOLD = _RECEIVED + len(ROUTES)
-_SLOTS = _TOLD + 3
+_SLOTS = _TOLD + 5
 
 
 class Metrics:
@@ -74,18 +74,25 @@ class Metrics:
         self._row[_TOLD + what] += 1
 
     def tell(self, what: int, value: float) -> None:
-        """How many PULLS_LOST this worker has, or whether it is without Redis (REDIS_AWAY: 0 or 1)."""
+        """How many PULLS_LOST this worker has, or whether it is without Redis (REDIS_AWAY: 0 or 1).
+
+        BLOBS_DAMAGED and BLOBS_MISSING are of the whole installation, whoever tells them.
+        """
         self._row[_TOLD + what] = value
 
     def exposition(self) -> bytes:
         """The text format that Prometheus reads."""
         registry = CollectorRegistry()
         registry.register(_Sums([self._sum(slot) for slot in range(_SLOTS)]))
+        registry.register(_Damage(self._most(BLOBS_DAMAGED), self._most(BLOBS_MISSING)))
         registry.register(_Upstreams(self._ledger.state() if self._ledger is not None else []))
         return generate_latest(registry)
 
     def _sum(self, slot: int) -> float:
         return float(sum(self._all[worker * _SLOTS + slot] for worker in range(self._workers)))
+
+    def _most(self, what: int) -> float:
+        return max(self._all[worker * _SLOTS + _TOLD + what] for worker in range(self._workers))
 
 
 _COUNTED = {
@@ -127,6 +134,16 @@ class _Upstreams(Collector):
         yield limit
         yield left
         yield scarce
+
+
+class _Damage(Collector):
+    def __init__(self, damaged: float, missing: float) -> None:
+        self._damaged = damaged
+        self._missing = missing
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("entrepot_blobs_damaged", "Blobs whose bytes are not theirs.", value=self._damaged)
+        yield GaugeMetricFamily("entrepot_blobs_missing", "Blobs whose bytes are gone.", value=self._missing)
 
 
 class _Sums(Collector):

@@ -1,0 +1,174 @@
+"""The ports ScrubRows and VerificationRows with the scrubber, over SQLite and PostgreSQL."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import cast
+
+import pytest
+
+from entrepot.database.scrub import DatabaseScrub
+from entrepot.database.verification import DatabaseVerification
+from entrepot.registry.errors import UpstreamError
+from entrepot.registry.ports import Bytes
+from entrepot.registry.scrub import Scrubber, Turn
+from entrepot.registry.verification import Verifier
+from tests.support.rows import STORE, Database, Rows, a_blob
+
+EACH = 64 * 1024 + 100  # what it costs to read a blob of 100 bytes
+SECOND = 1_000_000
+
+
+class Healer:
+    """Says for which digests it was asked; it has nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Sequence[str]]] = []
+
+    async def heal(self, digest: str, repositories: Sequence[str]) -> None:
+        """See the port."""
+        self.asked.append((digest, repositories))
+        raise UpstreamError("nobody has it")
+
+
+class Counting:
+    """A store in which everything is as large as its row says and has other bytes; it tells what was read."""
+
+    name = STORE
+
+    def __init__(self) -> None:
+        self.was_read: list[str] = []
+
+    async def size(self, key: str) -> int:
+        """See the port."""
+        return 100
+
+    async def read(self, key: str) -> AsyncGenerator[bytes, None]:
+        """See the port."""
+        self.was_read.append(key)
+        yield b"something else"
+
+
+class Scrubbed:
+    """A scrubber of one worker, on a clock that stands still."""
+
+    def __init__(self, rows: Rows, period: float) -> None:
+        self.rows = rows
+        self.store = Counting()
+        self.healer = Healer()
+        blobs = DatabaseVerification(rows.engine)
+
+        async def yes() -> bool:
+            return True
+
+        verifier = Verifier(blobs, cast("Bytes", self.store), 1, 1, yes)  # what it does not call is not there
+        scrub = DatabaseScrub(rows.engine)
+        self.scrubber = Scrubber(scrub, blobs, verifier, STORE, period, self.healer, lambda: 0.0)
+
+    async def run(self) -> int:
+        """One round; how many blobs were read in it."""
+        before = len(self.store.was_read)
+        found = [each async for each in self.scrubber.run()]
+        assert len(found) <= len(self.store.was_read) - before
+        return len(found)
+
+    async def pass_seconds(self, seconds: float) -> None:
+        """Let this much time have passed since the last turn."""
+        await self.rows.execute("UPDATE scrub SET at = at - :age", age=int(seconds * SECOND))
+
+
+async def test_every_blob_is_read_once_in_the_period_and_no_sooner(database: Database) -> None:
+    rows = database.connect()
+    for _ in range(10):
+        await a_blob(rows)
+    scrubbed = Scrubbed(rows, period=3000)
+    assert await scrubbed.run() == 0  # nothing has passed yet
+    read = []
+    for _ in range(10):
+        await scrubbed.pass_seconds(300)
+        read.append(await scrubbed.run())
+    assert sum(read) == 10
+    assert max(read) <= 2
+    keys = {key for (key,) in await rows.engine.read("SELECT key FROM blobs")}
+    assert set(scrubbed.store.was_read) == keys
+
+
+async def test_a_restart_goes_on_where_the_scrub_was(database: Database) -> None:
+    rows = database.connect()
+    for _ in range(4):
+        await a_blob(rows)
+    first = Scrubbed(rows, period=4000)
+    await first.run()
+    await first.pass_seconds(1990)
+    assert await first.run() == 2
+    await rows.execute("UPDATE scrub SET lease_until = 0")  # it is gone, and its lease has run out
+    second = Scrubbed(database.connect(), period=4000)
+    await second.pass_seconds(2000)
+    assert await second.run() == 2
+    assert not set(first.store.was_read[:2]) & set(second.store.was_read[:2])
+
+
+async def test_a_night_without_a_server_is_not_made_up_for_at_once(database: Database) -> None:
+    rows = database.connect()
+    for _ in range(10):
+        await a_blob(rows)
+    scrubbed = Scrubbed(rows, period=36000)
+    await scrubbed.run()
+    await scrubbed.pass_seconds(100 * 36000)
+    assert await scrubbed.run() == 1
+
+
+async def test_one_worker_of_all_nodes_has_the_turn_until_its_lease_ends(database: Database) -> None:
+    one, other = DatabaseScrub(database.engine()), DatabaseScrub(database.engine())
+    assert await one.take_turn("one", 60, 0) == Turn(0, 0)
+    assert await other.take_turn("other", 60, 0) is None
+    assert await one.progress("one", 7, 100)
+    assert await one.take_turn("one", 0, 0) == Turn(7, -100)
+    assert await other.take_turn("other", 60, 0) == Turn(7, -100)
+    assert not await one.renew("one", 60)
+    assert not await one.progress("one", 9, 1)
+    assert await other.take_turn("other", 60, 0) == Turn(7, -100)
+
+
+async def test_a_lease_from_before_the_clock_went_back_is_none(database: Database) -> None:
+    rows = database.connect()
+    scrub = DatabaseScrub(rows.engine)
+    assert await scrub.take_turn("one", 60, 0) is not None
+    await rows.execute("UPDATE scrub SET lease_until = lease_until + :year", year=365 * 86400 * SECOND)
+    assert await scrub.take_turn("other", 60, 0) is not None
+
+
+async def test_with_a_period_of_nothing_only_what_is_known_to_be_damaged_is_read(database: Database) -> None:
+    rows = database.connect()
+    await a_blob(rows)
+    bad = await a_blob(rows)
+    verification = DatabaseVerification(rows.engine)
+    (blob,) = [each for each in await verification.blobs(STORE, 0, 10) if each.digest == bad]
+    assert await verification.mark(blob, "damaged")
+    scrubbed = Scrubbed(rows, period=0)
+    await scrubbed.run()
+    await scrubbed.pass_seconds(3000)
+    await scrubbed.run()  # again only after an hour
+    assert scrubbed.store.was_read == [blob.key]
+    assert scrubbed.healer.asked == []  # no upstream's repository has it
+
+
+async def test_what_an_upstream_cannot_give_is_told_and_stays_marked(database: Database) -> None:
+    rows = database.connect()
+    bad = await a_blob(rows)
+    await rows.execute("UPDATE repositories SET upstream = 'up.example'")
+    verification = DatabaseVerification(rows.engine)
+    (blob,) = await verification.blobs(STORE, 0, 10)
+    assert await verification.mark(blob, "missing")
+    scrubbed = Scrubbed(rows, period=0)
+    with pytest.raises(UpstreamError):
+        await scrubbed.run()
+    assert scrubbed.healer.asked == [(bad, ["library/hello"])]
+    assert await verification.damage() == {"damaged": 1}
+
+
+async def test_a_mark_of_bytes_that_were_replaced_meanwhile_is_none(database: Database) -> None:
+    rows = database.connect()
+    await a_blob(rows)
+    verification = DatabaseVerification(rows.engine)
+    (blob,) = await verification.blobs(STORE, 0, 10)
+    assert not await verification.mark(blob._replace(key="another"), "missing")
+    assert await verification.damage() == {}
