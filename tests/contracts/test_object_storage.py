@@ -258,3 +258,25 @@ async def test_a_process_that_closes_its_store_ends_in_order(bucket: Bucket) -> 
         for number in range(6)
     ]
     assert [await process.wait() for process in processes] == [0] * 6
+
+
+async def test_in_a_bucket_that_keeps_versions_what_is_removed_leaves_none(bucket: Bucket) -> None:
+    store = a_store(bucket, prefix="some/where & else")
+    await store.write("key", chunks(b"from before"), [])
+    bucket.keep_versions()
+    await store.write("key-2", chunks(b"its neighbour"), [])
+    await store.write("key-3", chunks(b"to go"), [])
+    for key in ("key", "key-3", "key-3", "never-there"):
+        await store.delete(key)
+    assert [key.rpartition("/")[2] for key in bucket.versions()] == ["key-2"]
+    assert await all_of(store.read("key-2")) == b"its neighbour"
+
+
+async def test_what_was_removed_before_anybody_looked_goes_with_its_mark(bucket: Bucket) -> None:
+    bucket.keep_versions()
+    store = a_store(bucket)
+    await store.write("key", chunks(b"secret"), [])
+    bucket.delete("blobs/key")
+    assert len(bucket.versions()) == 2
+    await store.delete("key")
+    assert bucket.versions() == []

@@ -28,6 +28,7 @@ FULL_ACCESS_KEY_ID = "AKIAFULL"
 
 _SCRIPT = Path(__file__).parent / "s3-gateway"
 _STARTS = 2
+_VERSIONING = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,14 @@ class Bucket:
     def objects(self) -> list[str]:
         """The keys of all objects."""
         return re.findall(r"<Key>(.*?)</Key>", self._request("GET", "list-type=2"))
+
+    def keep_versions(self) -> None:
+        """Keep what is replaced or removed from now on."""
+        self._request("PUT", "versioning=", content=_VERSIONING)
+
+    def versions(self) -> list[str]:
+        """The keys of all versions of all objects, and of the marks of those that were removed."""
+        return re.findall(r"<Key>(.*?)</Key>", self._request("GET", "versions="))
 
     def unfinished_uploads(self) -> list[str]:
         """The keys of multipart uploads that were neither completed nor aborted."""

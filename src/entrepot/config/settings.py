@@ -127,9 +127,7 @@ class Lifecycle:
     quarantine: int = _one(
         kinds.WHOLE_DURATION, 86400, "How long it then stays in quarantine, from which any use brings it back."
     )
-    scrub: int = _one(
-        kinds.PERIOD, 30 * 86400, "The time in which every blob is read once and its digest compared; 0: never."
-    )
+    scrub: int = _one(kinds.PERIOD, 30 * 86400, "The time in which every blob is read once; 0: never.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ UNREACHABLE = (
     "backups of the database and of the blob store from before this moment",
     "write-ahead logs and replicas of PostgreSQL, and snapshots of its disks, until they are overwritten",
     "caches and mirrors downstream of this registry",
-    "older versions of objects, if the bucket keeps versions",
+    "older versions of objects, where Entrepot's key may not list and delete versions, and replicas of the bucket",
 )
 
 

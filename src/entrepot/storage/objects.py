@@ -18,6 +18,7 @@ from obstore.store import S3Store
 from entrepot.oci.digest import Hash
 from entrepot.registry.errors import StorageError, StorageFull
 from entrepot.storage import layout
+from entrepot.storage.versions import Versions
 
 if TYPE_CHECKING:
     from obstore.store import S3Config, S3Credential
@@ -71,6 +72,8 @@ class ObjectStore:
         self._where = urlsplit(endpoint).netloc.rpartition("@")[2] if endpoint else f"Amazon S3 in {region}"
         with self._errors():
             self._store = _client(bucket, region, endpoint, access_key_id, secret_access_key)
+        keys = (access_key_id, secret_access_key)
+        self._versions = Versions(bucket, region, endpoint, *keys) if access_key_id else None
 
     async def write(self, key: str, chunks: AsyncIterator[bytes], hashes: Sequence[Hash]) -> int:
         """See the port. Up to 7 MiB are one request; what is longer goes in parts. At most 70,000 MiB."""
@@ -130,7 +133,7 @@ class ObjectStore:
             yield chunk
 
     async def delete(self, key: str) -> None:
-        """See the port."""
+        """See the port; in a bucket that keeps versions, all of them, where keys are configured that may do that."""
         await self._delete(layout.object_path(self._prefix, key))
 
     async def keys(self) -> AsyncGenerator[str, None]:
@@ -231,6 +234,8 @@ class ObjectStore:
                 yield chunk
 
     async def _delete(self, path: str) -> None:
+        if self._versions is not None and await self._versions.remove(path):
+            return
         try:
             with self._errors():
                 async with asyncio.timeout(_ANSWER):
