@@ -146,7 +146,7 @@ async def test_with_a_period_of_nothing_only_what_is_known_to_be_damaged_is_read
     scrubbed = Scrubbed(rows, period=0)
     await scrubbed.run()
     await scrubbed.pass_seconds(3000)
-    await scrubbed.run()  # again only after an hour
+    await scrubbed.run()  # again only after a while
     assert scrubbed.store.was_read == [blob.key]
     assert scrubbed.healer.asked == []  # no upstream's repository has it
 

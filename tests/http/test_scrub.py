@@ -67,8 +67,7 @@ def test_what_an_upstream_has_is_fetched_again_for_everybody_who_has_it(
     cached = f"/v2/up.example/{name}"
     assert server.get(f"{cached}/manifests/v1").status == 200
     scrubbed.damage(key, layer[::-1])
-    until(lambda: key not in scrubbed.stored() and _counts(server) == (0, 0))
-    assert server.get(f"/v2/hosted/here/blobs/{digest}").body == layer
+    until(lambda: server.get(f"/v2/hosted/here/blobs/{digest}").body == layer)
     assert scrubbed.verify("--rehash")[0] == 0
 
 

@@ -1,6 +1,7 @@
 """`entrepot verify` beside a running server: what is missing, damaged, or named by nothing; on both stores."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.http.conftest import BOTH, large
+from tests.support.postgres import new_database
 from tests.support.serving import an_image, serving
 from tests.support.verified import Verified, until
 
@@ -89,6 +91,29 @@ def test_nothing_is_compared_with_the_bytes_of_another_database(verified: Verifi
     status, said = verified.verify("--remove-orphans")
     assert (status, "do not belong together" in said) == (2, True)
     assert verified.stored() == before
+
+
+def test_a_new_database_on_a_full_store_removes_nothing_of_it(
+    verified: Verified, name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    verified.server.push_image(name, "v1")
+    before = verified.stored()
+    with ExitStack() as stack:
+        settings = dict(verified.settings)
+        if verified.bucket is None:
+            for each in ("blobs", "store"):
+                source, target = verified.server.data / each, tmp_path / "data" / each
+                target.parent.mkdir(exist_ok=True)
+                (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+        else:
+            fresh = new_database(request.getfixturevalue("postgres_server"))
+            settings["database__url"] = stack.enter_context(fresh)
+        other = Verified(stack.enter_context(serving(tmp_path, accounts=False, **settings)), settings)
+        assert other.verify("--remove-orphans")[0] == REFUSED
+        assert other.run("gc")[0] == REFUSED
+        said = "database and bytes do not belong together; nothing is removed"
+        until(lambda: any(line["event"] == said for line in other.server.log()))
+        assert other.stored() == before
 
 
 @pytest.mark.parametrize("kind", ["damaged", "missing"])

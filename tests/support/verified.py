@@ -14,13 +14,13 @@ class Verified:
 
     def __init__(self, server: Server, settings: Mapping[str, str]) -> None:
         self.server = server
-        self._settings = settings
+        self.settings = settings
         name = settings.get("storage__s3__bucket")
         self.bucket = Bucket(settings["storage__s3__endpoint"], name) if name else None
 
     def run(self, *words: str) -> tuple[int, str]:
         """The status of a command, and what it printed, but for its progress."""
-        environment = {f"ENTREPOT_{key.upper()}": value for key, value in self._settings.items()}
+        environment = {f"ENTREPOT_{key.upper()}": value for key, value in self.settings.items()}
         environment |= {"ENTREPOT_DATA_DIR": str(self.server.data), "ENTREPOT_OPEN": "true", "PATH": "/usr/bin:/bin"}
         command = [sys.executable, "-m", "entrepot", *words]
         ended = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)

@@ -16,7 +16,8 @@ _SLOWEST = 1024 * 1024  # bytes a second: a blob whose reading takes longer may 
 _LONGEST_LEASE = 12 * 3600
 _EACH = 64 * 1024  # bytes: what it costs to look at a blob, besides its size
 _COUNT_SECONDS = 3600.0  # how long a sum over all blobs is taken for true
-_AGAIN_SECONDS = 3600.0  # until what could not be mended is looked at again
+_AGAIN_SECONDS = 10.0  # until what could not be mended is looked at again; each time twice as long
+_AGAIN_MOST = 3600.0
 _BATCH = 100
 _SOURCES = 5  # repositories of upstreams that are asked for one blob
 
@@ -79,7 +80,7 @@ class Scrubber:
         self._owner = uuid4().hex
         self._counted: float | None = None
         self._pace = 0.0
-        self._tried: dict[NamedBlob, float] = {}
+        self._tried: dict[NamedBlob, tuple[float, float]] = {}
 
     async def damage(self) -> Mapping[str, int]:
         """How many blobs are known to be `damaged`, and `missing`."""
@@ -126,10 +127,11 @@ class Scrubber:
         after = 0
         while found := await self._blobs.damaged(self._store, after, _BATCH):
             for blob in found:
-                self._tried[blob] = before.get(blob, self._clock())
-                if blob in before and self._clock() - before[blob] < _AGAIN_SECONDS:
+                due, wait = before.get(blob, (self._clock(), _AGAIN_SECONDS))
+                self._tried[blob] = due, wait
+                if self._clock() < due:
                     continue
-                self._tried[blob] = self._clock()
+                self._tried[blob] = self._clock() + wait, min(wait * 2, _AGAIN_MOST)
                 if not await self._rows.renew(self._owner, _lease_for(blob)):
                     return
                 if await self._verifier.check(blob, rehash=True) is not None:
