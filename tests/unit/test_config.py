@@ -132,7 +132,7 @@ storage:
 database: {url: "postgresql://entrepot:pass@db/entrepot"}
 manifests: {missing: accept}
 uploads: {lifetime: 2d, idle_timeout: 1.5}
-lifecycle: {undo: 7d, grace: 12h, quarantine: 6h}
+lifecycle: {undo: 7d, grace: 12h, quarantine: 6h, scrub: 7d}
 secret_key: 0123456789abcdef0123456789abcdef
 accounts: {sign_up: open}
 auth: {htpasswd: "", services: [other.example]}
