@@ -19,6 +19,7 @@ import structlog
 from entrepot.registry.errors import StorageError
 
 _ANSWER = 10  # seconds until a request must be answered
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds before a server that is busy is asked again
 _LOOK_AGAIN = 60.0  # seconds: versioning may be switched on while we run
 _NOTHING = hashlib.sha256(b"").hexdigest()
 _KEPT = re.compile(r"<Status>(Enabled|Suspended)</Status>")  # suspended: older versions are still there
@@ -80,10 +81,14 @@ class Versions:
         return found
 
     async def _ask(self, method: str, path: str, query: Mapping[str, str]) -> str:
-        try:
-            status, body = await asyncio.to_thread(self._asked, method, path, query)
-        except (OSError, http.client.HTTPException):
-            raise StorageError(f"the bucket {self._bucket} at {self._host} cannot be reached") from None
+        for pause in (*_PAUSES, None):
+            try:
+                status, body = await asyncio.to_thread(self._asked, method, path, query)
+            except (OSError, http.client.HTTPException):
+                raise StorageError(f"the bucket {self._bucket} at {self._host} cannot be reached") from None
+            if status < http.client.INTERNAL_SERVER_ERROR or pause is None:
+                break
+            await asyncio.sleep(pause)
         if status == http.client.FORBIDDEN:
             raise MayNotError
         if status not in (http.client.OK, http.client.NO_CONTENT, http.client.NOT_FOUND):
