@@ -29,6 +29,7 @@ from entrepot.web.v2.visit import Gate
 
 _EXPIRE_SECONDS = 300
 _TRASH_SECONDS = 15
+_GENERATION_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +99,5 @@ def _cleaning(settings: Settings, engine: Engine, plane: DataPlane) -> list[Job]
         Job("collect garbage", rhythm(ages), Collection(collector, cleaning.all_agree).run),
         Job("expire uploads", _EXPIRE_SECONDS, cleaning.expire),
         Job("empty trash", _TRASH_SECONDS, cleaning.empty_trash),
+        Job("raise the generation", _GENERATION_SECONDS, cleaning.raise_generations),
     ]

@@ -69,6 +69,7 @@ _BROKEN = "SELECT store, key FROM blobs WHERE id = :blob AND damage IS NOT NULL"
 _MEND = "UPDATE blobs SET store = :store, key = :key, size = :size, damage = NULL WHERE id = :blob"
 _KNOW_STORE = "INSERT INTO store (name, id, generation) VALUES (:name, :id, 1) ON CONFLICT (name) DO NOTHING"
 _STORE = "SELECT id, generation FROM store WHERE name = :name"
+_OLDER = "UPDATE store SET generation = generation + 1 WHERE name = :name RETURNING id, generation"
 _EXPIRED = "SELECT id FROM uploads WHERE expires_at <= now_us() ORDER BY expires_at LIMIT :limit"
 _EXPIRE = "UPDATE uploads SET generation = generation + 1 WHERE id = :id AND expires_at <= now_us()"
 _TRASHED = (  # while a backup runs, what it names may be on its way out and must stay; a clock that has gone back
@@ -253,6 +254,16 @@ class DatabaseUploads:
             return f"{row[0]} {row[1]}"
 
         return await self._engine.write(know, durable=True)
+
+    async def raise_generation(self, store: str) -> str:
+        """See the port."""
+
+        async def older(transaction: Transaction) -> str:
+            row = await transaction.one(_OLDER, name=store)
+            assert row is not None
+            return f"{row[0]} {row[1]}"
+
+        return await self._engine.write(older, durable=True)
 
     async def expire_uploads(self, limit: int) -> int:
         """See the port."""

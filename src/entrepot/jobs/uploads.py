@@ -58,7 +58,8 @@ class UploadCleaning:
     async def agree_now(self) -> bool:
         """Whether every store says, at this moment, that it is this database's; unlike `all_agree` this marks none."""
         for name, store in self._stores.items():
-            if await store.identity() != await self._rows.store_identity(name, uuid.uuid4().hex):
+            found = await store.identity()
+            if found is None or not belongs(found, await self._rows.store_identity(name, uuid.uuid4().hex)):
                 return False
         return True
 
@@ -70,10 +71,30 @@ class UploadCleaning:
                 continue
             known = await self._rows.store_identity(name, uuid.uuid4().hex)
             found = await store.identity()
-            if found is None:
-                await store.mark(known)
-            elif found != known:
+            if not belongs(found, known):
                 _log.error("database and bytes do not belong together; nothing is removed", store=name)
                 return False
+            if found != known:
+                await store.mark(known)
             self._agreed.add(name)
         return True
+
+    async def raise_generations(self) -> int:
+        """Let database and bytes grow older together: a copy of the database that is put back later is younger than
+        the bytes then, and so can remove nothing. Returns how many stores there are."""
+        if not await self.all_agree():
+            return 0
+        for name, store in self._stores.items():
+            await store.mark(await self._rows.raise_generation(name))
+        return len(self._stores)
+
+
+def belongs(found: str | None, known: str) -> bool:
+    """Whether a store that says `found` belongs to a database that knows it as `known`; each is an id and a generation.
+
+    The store may be behind, as the database is written first; it is ahead only of an older copy of the database.
+    """
+    if found is None:
+        return True
+    (store, of), (same, generation) = found.rpartition(" ")[::2], known.rpartition(" ")[::2]
+    return store == same and of.isdigit() and int(of) <= int(generation)

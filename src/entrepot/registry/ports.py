@@ -311,6 +311,10 @@ class Housekeeping(Protocol):
         """What the database knows this store by: `fresh` when it sees the store for the first time."""
         ...
 
+    async def raise_generation(self, store: str) -> str:
+        """What the database knows this store by from now on: it is one generation older, durably."""
+        ...
+
     async def expire_uploads(self, limit: int) -> int:
         """End up to `limit` sessions past their time; returns how many."""
         ...

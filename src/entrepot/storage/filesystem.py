@@ -4,6 +4,7 @@ for writing; it is named by a row only after `sync`."""
 import asyncio
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -130,9 +131,15 @@ class FileStore:
     async def mark(self, identity: str) -> None:
         """See the port."""
         path = layout.identity_file(self._directory)
+        fresh = path.with_name(f"{path.name}-{secrets.token_hex(4)}")  # others may read, or write, at the same time
         with _errors():
-            path.write_text(identity + "\n")
-            await self._sync.sync(str(path))
+            try:
+                fresh.write_text(identity + "\n")
+                await self._sync.sync(str(fresh))
+                os.replace(fresh, path)
+                await asyncio.to_thread(sync_directory, str(self._directory))
+            finally:
+                fresh.unlink(missing_ok=True)
 
     async def check(self) -> None:
         """See the port."""
