@@ -67,7 +67,7 @@ class Verified:
 
 def until(condition: Callable[[], bool]) -> None:
     """What is waited for is done in the background, or by a command that is run again."""
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 300  # mending is tried again after 10, 20, 40 … seconds
     while not condition():
         assert time.monotonic() < ends, "it does not come"
         time.sleep(0.05)
