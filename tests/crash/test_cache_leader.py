@@ -4,43 +4,14 @@ import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
 
+from tests.support.cache_nodes import Reader, leader_of
 from tests.support.scripted_upstream import scripted_upstream
-from tests.support.serving import Server, digest_of, serving
+from tests.support.serving import digest_of, serving
 
 CLIENTS = 24
 SENT = 600_000  # bytes that the upstream sends before it waits
-
-
-class Reader:
-    """A client that has the head of its answer and the first bytes."""
-
-    def __init__(self, server: Server, target: str) -> None:
-        self._connection = HTTPConnection(*server.address)
-        self._connection.request("GET", target)
-        self._response = self._connection.getresponse()
-        self.got = self._response.read(SENT // 2)
-
-    def rest(self) -> bytes:
-        """All that comes."""
-        try:
-            return self.got + self._response.read()
-        except (IncompleteRead, ConnectionError) as error:
-            return self.got + getattr(error, "partial", b"")
-        finally:
-            self._connection.close()
-
-
-def leader_of(server: Server, digest: str) -> int:
-    """The worker that has the lock of a spool file."""
-    inode = (server.data / "arriving" / digest.replace(":", "-")).stat().st_ino
-    for line in Path("/proc/locks").read_text().splitlines():
-        fields = line.split()
-        if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(inode):
-            return int(fields[4])
-    raise AssertionError("nobody fetches")
 
 
 def test_when_the_leader_is_killed_another_worker_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -52,7 +23,7 @@ def test_when_the_leader_is_killed_another_worker_goes_on_where_it_was(tmp_path:
         upstream.script.held = SENT
         with serving(tmp_path, accounts=False, upstreams=configured) as server, ThreadPoolExecutor(CLIENTS) as clients:
             assert server.get("/v2/up.example/library/app/manifests/v1").status == 200
-            readers = list(clients.map(lambda _: Reader(server, target), range(CLIENTS)))
+            readers = list(clients.map(lambda _: Reader(server, target, SENT // 2), range(CLIENTS)))
             assert all(layer.startswith(reader.got) and reader.got for reader in readers)
             leader = leader_of(server, digest)
             os.kill(leader, signal.SIGKILL)
@@ -62,7 +33,7 @@ def test_when_the_leader_is_killed_another_worker_goes_on_where_it_was(tmp_path:
             assert all(layer.startswith(body) for body in bodies), "no client has got a wrong byte"
             assert layer in bodies, "who reads from another worker has got it whole"
             assert any(len(body) < len(layer) for body in bodies), "who read from the killed one was cut off"
-            again = Reader(server, target)
+            again = Reader(server, target, SENT // 2)
             assert again.rest() == layer
         assert upstream.script.asked["GET", f"/v2/library/app/blobs/{digest}"] == 2
         (missing,) = upstream.script.ranges_asked

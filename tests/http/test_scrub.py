@@ -59,10 +59,7 @@ def test_what_an_upstream_has_is_fetched_again_for_everybody_who_has_it(
     scrubbed: Verified, upstream: Server, name: str
 ) -> None:
     server = scrubbed.server
-    config, layer = b"{}", os.urandom(200_000)
-    upstream.push_blob(name, config)
-    digest = upstream.push_blob(name, layer)
-    assert upstream.put_manifest(name, "v1", an_image(config, layer)).status == 201
+    layer, digest = _image_of(upstream, name)
     _, key = scrubbed.pushed("hosted/here", layer)
     cached = f"/v2/up.example/{name}"
     assert server.get(f"{cached}/manifests/v1").status == 200
@@ -75,10 +72,7 @@ def test_what_an_upstreams_repository_has_is_fetched_again_when_it_is_asked_for(
     scrubbed: Verified, upstream: Server, name: str
 ) -> None:
     server = scrubbed.server
-    config, layer = b"{}", os.urandom(200_000)
-    upstream.push_blob(name, config)
-    digest = upstream.push_blob(name, layer)
-    assert upstream.put_manifest(name, "v1", an_image(config, layer)).status == 201
+    layer, digest = _image_of(upstream, name)
     cached = f"/v2/up.example/{name}"
     assert server.get(f"{cached}/manifests/v1").status == 200
     before = scrubbed.stored()
@@ -103,6 +97,15 @@ def test_bytes_of_another_database_are_never_taken_for_loss(scrubbed: Verified, 
     until(lambda: any(line.get("job") == "scrub" and "do not belong" in line["error"] for line in server.log()))
     assert _counts(server) == (0, 0)
     assert server.head(f"/v2/{name}/blobs/{digest}").status == 200
+
+
+def _image_of(upstream: Server, name: str) -> tuple[bytes, str]:
+    """Push an image as v1; its layer, and the layer's digest."""
+    config, layer = b"{}", os.urandom(200_000)
+    upstream.push_blob(name, config)
+    digest = upstream.push_blob(name, layer)
+    assert upstream.put_manifest(name, "v1", an_image(config, layer)).status == 201
+    return layer, digest
 
 
 def _counts(server: Server) -> tuple[int, int]:

@@ -124,6 +124,15 @@ class Report:
     copied_bytes: int = 0
     wrong: list[str] = field(default_factory=list)
 
+    def add(self, each: NamedBytes) -> None:
+        """These bytes were copied."""
+        self.copied += 1
+        self.copied_bytes += each.size
+
+    def lack(self, each: NamedBytes, kind: str, *why: object) -> None:
+        """These were not, as they are missing or damaged."""
+        self.wrong.append("\t".join(map(str, (kind, each.digest, each.key, *why))))
+
 
 def named_bytes(snapshot: SnapshotFile) -> Iterator[NamedBytes]:
     """What a snapshot needs besides its rows; what is being removed has no bytes to keep."""
@@ -185,15 +194,14 @@ class Backup:
                 raise StorageError(
                     f"{each.digest} was purged while the backup ran, and so is in no backup: run it again"
                 ) from None
-            report.wrong.append(f"missing\t{each.digest}\t{each.key}")
+            report.lack(each, "missing")
         except Damage as damage:
-            report.wrong.append(f"damaged\t{each.digest}\t{each.key}\t{damage}")
+            report.lack(each, "damaged", damage)
         except Unreadable as error:  # a bad sector must not be the end of all backups; a store that is away is
             await self._store.check()
-            report.wrong.append(f"damaged\t{each.digest}\t{each.key}\t{error}")
+            report.lack(each, "damaged", error)
         else:
-            report.copied += 1
-            report.copied_bytes += each.size
+            report.add(each)
 
     @contextlib.asynccontextmanager
     async def _held(self) -> AsyncIterator[None]:
@@ -264,12 +272,11 @@ class Restore:
             await self._store.write(each.key, _verified(self._place.read(each.key), each), ())
             await self._store.sync(each.key)
         except FileNotFoundError:
-            report.wrong.append(f"missing\t{each.digest}\t{each.key}")
+            report.lack(each, "missing")
         except Damage as damage:
-            report.wrong.append(f"damaged\t{each.digest}\t{each.key}\t{damage}")
+            report.lack(each, "damaged", damage)
         else:
-            report.copied += 1
-            report.copied_bytes += each.size
+            report.add(each)
 
 
 async def newest(place: Place, name: str | None) -> str:
