@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import Authority, Certificate, new_authority
-from tests.support.scripted_upstream import Script, scripted_proxy, scripted_upstream
+from tests.support.scripted_upstream import IDENTITY, Script, scripted_proxy, scripted_upstream
 from tests.support.serving import Server, digest_of, serving
 from tests.support.wire import Answer, whole
 
@@ -21,6 +21,17 @@ read -r server
 echo "{\\"ServerURL\\": \\"$server\\", \\"Username\\": \\"helped\\", \\"Secret\\": \\"by-$1-for-$server\\"}"
 """
 TEAMS = ("team-a", "team-b")
+KEY_FILE = json.dumps(
+    {"type": "service_account", "private_key": "-----BEGIN\nKEY-----\n", "name": "Zürich: 1"}, indent=2
+)
+USERS = {  # as they are called at known registries
+    "org+robot": "quay's",
+    "robot$project+ci": "harbor's",
+    "AWS": "for twelve hours: " + "x" * 2000,
+    "oauth2accesstoken": "ya29.access",
+    "_json_key": KEY_FILE,
+    "00000000-0000-0000-0000-000000000000": "a token of ACR in a password's place",
+}
 
 
 def basic(user: str, password: str) -> str:
@@ -92,13 +103,106 @@ def test_a_helper_of_the_servers_own_file_gives_the_login(tmp_path: Path, monkey
             assert b"docker-credential-test cannot be run" in absent.body
 
 
+def test_users_are_called_what_registries_call_them_and_their_passwords_come_byte_for_byte(tmp_path: Path) -> None:
+    with scripted_upstream() as upstream:
+        script = upstream.script
+        manifest = script.push("v1", os.urandom(100))
+        configured = {}
+        for number, (user, password) in enumerate(USERS.items()):
+            file = tmp_path / f"password{number}"
+            file.write_text(f"{password}\n", encoding="utf-8")
+            at = {"url": upstream.url, "username": user, "read": "everyone"}
+            configured[f"file{number}.example"] = {**at, "password_file": str(file)}
+            configured[f"key{number}.example"] = {**at, "password": password}
+        with serving(tmp_path, upstreams=json.dumps(configured), workers="1") as cache:
+            for alias, keys in configured.items():
+                expected = basic(str(keys["username"]), USERS[str(keys["username"])])
+                for script.quirks, script.token in (({"basic"}, ""), (set[str](), "a token")):
+                    script.authorizations.clear()
+                    assert cache.get(f"/v2/{alias}/library/app/manifests/v1").body == manifest
+                    assert expected in {header for _, header in script.authorizations}
+                    script.push("v1", os.urandom(100))
+                    manifest = script.manifests["v1"]
+            assert KEY_FILE[:20] not in cache.log_file.read_text()
+
+
+def identity_helper(directory: Path, secret: str, user: str = "<token>") -> None:
+    program = directory / "docker-credential-acr"
+    program.write_text(f"#!/bin/sh\necho '{json.dumps({'Username': user, 'Secret': secret})}'\n")
+    program.chmod(0o755)
+
+
+@pytest.mark.parametrize("user", ["<token>", ""])
+def test_a_helpers_identity_token_is_posted_for_an_access_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    identity_helper(tmp_path, IDENTITY, user)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with scripted_upstream() as upstream:
+        script = upstream.script
+        script.token, script.quirks = "a token", {"identity"}
+        layer = os.urandom(100)
+        manifest = script.push("v1", layer)
+        configured = {"up.example": {"url": upstream.url, "helper": "acr", "read": "everyone"}}
+        with serving(tmp_path, upstreams=json.dumps(configured), workers="1") as cache:
+            assert cache.get("/v2/up.example/library/app/manifests/v1").body == manifest
+            assert cache.get(f"/v2/up.example/library/app/blobs/{digest_of(layer)}").body == layer
+            assert script.forms == [
+                {
+                    "grant_type": "refresh_token",
+                    "service": "scripted",
+                    "client_id": "entrepot",
+                    "scope": "repository:library/app:pull",
+                    "refresh_token": IDENTITY,
+                }
+            ]
+            assert {header for _, header in script.authorizations} == {"", "Bearer a token"}
+            assert IDENTITY not in cache.log_file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status", "words"),
+    [
+        ("refused", 404, b"says 400 to the identity token"),
+        ("post 401", 404, b"says 401 to the identity token"),
+        ("post 404", 502, b"takes no identity tokens"),
+        ("post 405", 502, b"takes no identity tokens"),
+        ("post 503", 502, b"says 503"),
+        ("redirect", 502, b"says 307"),
+        ("elsewhere", 404, b"says 401"),
+        ("basic", 502, b"its login is an identity token"),
+    ],
+)
+def test_an_identity_token_goes_to_nobody_else_and_what_becomes_of_it_is_said(
+    tmp_path: Path, trouble: str, status: int, words: bytes
+) -> None:
+    secret = "another" if trouble == "refused" else IDENTITY
+    with scripted_upstream() as upstream, scripted_upstream() as elsewhere:
+        script = upstream.script
+        script.token, script.quirks = "a token", {"basic" if trouble == "basic" else "identity"}
+        elsewhere.script.quirks = {"identity"}
+        if trouble.startswith("post"):
+            script.faults = {"token-post": int(trouble.partition(" ")[2])}
+        if trouble == "redirect":
+            script.token_at = elsewhere.url
+        if trouble == "elsewhere":  # the same machine by another name
+            script.realm = elsewhere.url.replace("127.0.0.1", "localhost") + "/token"
+        script.push("v1", os.urandom(100))
+        login = {"username": "<token>", "password": secret, "read": "everyone"}
+        with serving(tmp_path, upstreams=json.dumps({"up.example": {"url": upstream.url, **login}})) as cache:
+            answer = ask(cache, "/v2/up.example/library/app/manifests/v1")
+        assert (answer.status, words in answer.body) == (status, True), answer.body
+        assert elsewhere.script.forms == []
+        assert {header for _, header in elsewhere.script.authorizations} <= {""}
+
+
 def test_a_sealed_password_is_read_by_the_registry_that_sealed_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "entrepot", "mirror", "seal"]
     with serving(tmp_path):
         pass
     environment = {**os.environ, "ENTREPOT_DATA_DIR": str(tmp_path / "data")}
     sealing = subprocess.run(
-        command, env=environment, input="the upstream's password\n", capture_output=True, text=True, check=True
+        command, env=environment, input=f"{KEY_FILE}\n", capture_output=True, text=True, check=True
     )
     sealed = sealing.stdout.strip()
     with scripted_upstream() as upstream:
@@ -108,7 +212,7 @@ def test_a_sealed_password_is_read_by_the_registry_that_sealed_it(tmp_path: Path
         configured = json.dumps({"up.example": {"url": upstream.url, **login}})
         with serving(tmp_path, upstreams=configured, workers="1") as cache:
             assert cache.get("/v2/up.example/library/app/manifests/v1").body == manifest
-            assert basic("bot", "the upstream's password") in {header for _, header in upstream.script.authorizations}
+            assert basic("bot", KEY_FILE) in {header for _, header in upstream.script.authorizations}
         with serving(tmp_path / "another", upstreams=configured, workers="1") as cache:
             answer = ask(cache, "/v2/up.example/library/app/manifests/v1")
             assert answer.status == 502

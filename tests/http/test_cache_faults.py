@@ -91,6 +91,8 @@ def scene(running: tuple[Server, Script], name: str) -> Iterator[Scene]:
     [
         *((phase, fault) for phase in ("token", "head", "manifest") for fault in [*FAULTS, "silent", 401, 403, 404]),
         *(("manifest", fault) for fault in ("short", "wrong", "more", "stall")),
+        *(("token", fault) for fault in ("short", "wrong", "stall")),
+        ("head", "wrong"),
     ],
 )
 def test_what_is_stored_is_answered_whatever_the_upstream_does(scene: Scene, phase: str, fault: int | str) -> None:
@@ -113,6 +115,7 @@ def test_what_is_stored_is_answered_whatever_the_upstream_does(scene: Scene, pha
     [
         *((phase, fault) for phase in ("token", "manifest", "blob-head", "blob") for fault in _ANSWERED),
         *((phase, fault) for phase in ("manifest", "blob") for fault in ("short", "wrong", "more")),
+        *(("token", fault) for fault in ("short", "wrong")),
     ],
 )
 def test_what_is_not_stored_has_the_upstreams_answer(scene: Scene, phase: str, fault: int | str) -> None:

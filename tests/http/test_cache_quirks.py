@@ -67,7 +67,10 @@ def whole_image(scene: Scene, layer: bytes, manifest: bytes) -> None:
     assert scene.get(f"blobs/{digest_of(layer)}").body == layer
 
 
-@pytest.mark.parametrize("quirk", ["no-head", "blob-head-401", "no-digest", "basic", "access-token"])
+@pytest.mark.parametrize(
+    "quirk",
+    ["no-head", "blob-head-401", "no-digest", "odd-digest", "basic", "access-token", "accept", "no-length", "charset"],
+)
 def test_an_image_comes_whatever_the_registrys_habits_are(scene: Scene, quirk: str) -> None:
     layer = os.urandom(1000)
     manifest = scene.script.push("v1", layer)
@@ -97,11 +100,69 @@ def test_manifests_may_be_redirected_to_another_host_and_nothing_goes_along(scen
         assert {header for _, header in region.script.authorizations} == {""}
 
 
+def test_a_blob_may_be_redirected_although_its_head_is_not(scene: Scene) -> None:
+    layer = os.urandom(1000)
+    with scripted_upstream() as elsewhere:
+        elsewhere.script.blobs[digest_of(layer)] = scene.script.blobs[digest_of(layer)] = layer
+        scene.script.blobs_at = elsewhere.url
+        assert scene.get(f"blobs/{digest_of(layer)}").body == layer, "that no manifest names"
+
+
 def test_a_token_is_asked_for_with_the_scope_that_the_challenge_names_too(scene: Scene) -> None:
     scene.script.push("v1", os.urandom(100))
     scene.script.token, scene.script.scope = "a token", "aws"
+    scene.script.challenge = 'Bearer realm="{realm}/",service="scripted"'  # as ECR Public's, with a slash at its end
     assert scene.get("manifests/v1").status == 200
     assert scene.script.scopes == [f"repository:{scene.name}:pull", "aws"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        'Bearer realm="{realm}",service="scripted",scope=""',
+        'Bearer realm="{realm}"',
+        "bearer realm={realm}, service=scripted",
+        'Basic realm="scripted", Bearer realm="{realm}",service="scripted"',
+        'Bearer service="a, \\"quoted\\" name" , realm="{realm}" , error="invalid_token"',
+    ],
+)
+def test_a_challenge_is_understood_however_it_is_written(scene: Scene, written: str) -> None:
+    scene.script.token, scene.script.challenge = "a token", written
+    manifest = scene.script.push("v1", os.urandom(100))
+    assert scene.get("manifests/v1").body == manifest
+    assert scene.script.scopes == [f"repository:{scene.name}:pull"]
+    assert scene.sent == {"", "Bearer"}
+
+
+def test_repositories_under_one_first_name_have_a_token_service_of_their_own(scene: Scene) -> None:
+    scene.script.token, scene.script.quirks = "a token", {"token-each"}
+    layer = os.urandom(100)
+    manifest = scene.script.push("v1", layer)
+    for _ in range(2):
+        for key in ("docker-remote", "docker-local", "docker-remote"):
+            at = scene._replace(name=f"{key}/{scene.name}")
+            whole_image(at, layer, manifest)
+    assert {path for _, path in scene.script.asked if "token" in path} == {
+        "/docker-remote/token",
+        "/docker-local/token",
+    }
+
+
+def test_a_password_is_never_posted_so_a_token_service_need_not_understand_that(scene: Scene) -> None:
+    scene.script.token, scene.script.faults = "a token", {"token-post": 401}
+    manifest = scene.script.push("v1", os.urandom(100))
+    assert scene.get("manifests/v1").body == manifest
+    assert ("POST", "/token") not in scene.script.asked
+
+
+def test_nothing_goes_along_when_the_token_service_sends_us_elsewhere(scene: Scene) -> None:
+    manifest = scene.script.push("v1", os.urandom(100))
+    with scripted_upstream() as elsewhere:
+        scene.script.token = elsewhere.script.token = "a token"
+        scene.script.token_at = elsewhere.url
+        assert scene.get("manifests/v1").body == manifest
+        assert scene.shown == {"Basic"}
+        assert elsewhere.script.authorizations == [("/token", "")]
 
 
 def test_tokens_are_kept_until_they_end(scene: Scene) -> None:
@@ -130,10 +191,12 @@ def test_the_password_is_shown_to_a_token_service_elsewhere_only_when_that_is_co
                 assert Scene(cache, upstream.script, alias, "library/app").shown == {scheme}
 
 
-def test_an_error_that_is_a_page_is_an_error(scene: Scene) -> None:
+@pytest.mark.parametrize(("status", "code"), [(404, "MANIFEST_UNKNOWN"), (403, "DENIED"), (429, "TOOMANYREQUESTS")])
+def test_an_error_that_is_a_page_is_an_error(scene: Scene, status: int, code: str) -> None:
     scene.script.quirks = {"html"}
+    scene.script.faults["manifest"] = status
     answer = scene.get("manifests/v1")
-    assert (answer.status, answer.code) == (404, "MANIFEST_UNKNOWN")
+    assert (answer.status, answer.code) == (status, code)
     assert b"<html>" not in answer.body
 
 

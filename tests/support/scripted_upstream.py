@@ -12,24 +12,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl
 
-from tests.support.serving import OCI_MANIFEST, an_image, digest_of
+from tests.support.serving import OCI_INDEX, OCI_MANIFEST, an_image, digest_of
 
 _BYTES = "application/octet-stream"
 USER, PASSWORD = "bot", "the upstream's password"
+IDENTITY = "an identity token + more"
 
 
 @dataclass
 class Script:
-    """What the upstream has and how it behaves. `faults` says what to do in a phase: token, head, manifest, blob-head
-    or blob; of one repository only, when its path stands behind the phase and a space.
+    """What the upstream has and how it behaves. `faults` says what to do in a phase: token, token-post, head, manifest,
+    blob-head, blob or referrer; of one repository only, when its path stands behind the phase and a space.
 
     A fault is a status, or one of: `close` (no answer), `silent` (no answer until `resume`), `stall` (half of the body,
     and no more until `resume`), `short` (the body breaks off in its middle), `wrong` (other bytes of the same length),
     `more` (a longer body than the manifest says). `quirks` are habits of known registries: `no-head` (405 for the HEAD
-    of a manifest), `blob-head-401`, `no-digest` (no Docker-Content-Digest), `html` (errors as a page), `basic` (Basic
-    instead of tokens), `access-token` (the token's other name).
+    of a manifest), `blob-head-401`, `no-digest` (no Docker-Content-Digest), `odd-digest` (one
+    that is none), `html` (errors as a page), `basic` (Basic
+    instead of tokens), `access-token` (the token's other name), `accept` (404 to those who do not accept an index),
+    `no-length` (bodies in chunks, and a HEAD without a length), `charset` (behind every type), `token-each` (a token
+    service for each first component of a name, which knows no other), `identity` (tokens by POST, for IDENTITY alone).
     """
 
     manifests: dict[str, bytes] = field(default_factory=dict)  # by tag and digest
@@ -42,6 +46,8 @@ class Script:
     token: str = ""  # the one that is asked for; empty for none
     scope: str = ""  # that the challenge names
     realm: str = ""  # of the challenge, when it is not here
+    challenge: str = 'Bearer realm="{realm}",service="scripted"'
+    token_at: str = ""  # the origin that those who want a token are redirected to
     lifetime: int = 300  # seconds that a token says it has
     blobs_at: str = ""  # the origin that blobs are redirected to
     manifests_at: str = ""  # and manifests
@@ -50,6 +56,7 @@ class Script:
     ranges_asked: list[str] = field(default_factory=list)
     authorizations: list[tuple[str, str]] = field(default_factory=list)  # (path, header) in order
     scopes: list[str] = field(default_factory=list)  # that tokens were asked for
+    forms: list[dict[str, str]] = field(default_factory=list)  # that were posted for tokens
     resume: threading.Event = field(default_factory=threading.Event)
     held: int | None = None  # after so many bytes of a blob, wait for `resume`
 
@@ -104,6 +111,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        posted = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.of.forms.append(dict(parse_qsl(posted)))
+        self._answer()
+
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
 
@@ -122,24 +134,39 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "silent":
             self.of.resume.wait(60)
         if kind == "token":
-            self.of.scopes.extend(parse_qs(self.path.partition("?")[2]).get("scope", []))
-            key = "access_token" if "access-token" in self.of.quirks else "token"
-            return self._send(200, json.dumps({key: self.of.token, "expires_in": self.of.lifetime}).encode(), {})
-        challenge = self._challenge()
+            return self._token(path, fault)
+        challenge = self._challenge(path)
         if challenge:
             return self._send(401, b"{}", {"WWW-Authenticate": challenge})
         return self._content(kind, path.rpartition("/")[2], fault)
 
+    def _token(self, path: str, fault: object) -> None:
+        scopes = parse_qs(self.path.partition("?")[2]).get("scope", [])
+        self.of.scopes.extend(scopes)
+        if self.of.token_at:
+            return self._send(307, b"", {"Location": f"{self.of.token_at}{self.path}"})
+        posted = self.command == "POST"
+        if "identity" in self.of.quirks and not (posted and self.of.forms[-1].get("refresh_token") == IDENTITY):
+            return self._refuse(400 if posted else 401, "invalid_grant", {})
+        if "token-each" in self.of.quirks and not scopes[0].startswith(f"repository:{path.split('/')[1]}/"):
+            return self._refuse(401, "of another repository", {})
+        key = "access_token" if "access-token" in self.of.quirks or posted else "token"
+        body = json.dumps({key: self.of.token, "expires_in": self.of.lifetime}).encode()
+        held = len(body) // 2 if fault == "stall" else None
+        return self._send(200, bytes(len(body)) if fault == "wrong" else body, {}, short=fault == "short", held=held)
+
     def _fault(self, kind: str, path: str) -> int | str | None:
         phase = kind.removesuffix("s")
+        if self.command == "POST":
+            phase = "token-post"
         if self.command == "HEAD":
             phase = "head" if phase == "manifest" else f"{phase}-head"
-        scope = parse_qs(self.path.partition("?")[2]).get("scope", [""])[0]
-        repository = path.removeprefix("/v2/").rpartition("/")[0].rpartition("/")[0] or scope.split(":")[1:2][0]
+        scope = parse_qs(self.path.partition("?")[2]).get("scope", [":"])[0]
+        repository = path.removeprefix("/v2/").rpartition("/")[0].rpartition("/")[0] or scope.split(":")[1]
         of_one = self.of.faults.get(f"{phase} {repository}")
         return self.of.faults.get(phase) if of_one is None else of_one
 
-    def _challenge(self) -> str:
+    def _challenge(self, path: str) -> str:
         """What to ask for; empty when what was sent will do."""
         sent = self.headers.get("Authorization", "")
         if "basic" in self.of.quirks:
@@ -147,9 +174,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.of.token or sent == f"Bearer {self.of.token}":
             return ""
         scheme = "https" if isinstance(self.connection, ssl.SSLSocket) else "http"
-        realm = self.of.realm or f"{scheme}://{self.headers['Host']}/token"
-        scope = f',scope="{self.of.scope}"' if self.of.scope else ""
-        return f'Bearer realm="{realm}",service="scripted"{scope}'
+        below = f"/{path.split('/')[2]}" if "token-each" in self.of.quirks else ""
+        challenge = self.of.challenge.format(realm=self.of.realm or f"{scheme}://{self.headers['Host']}{below}/token")
+        return f'{challenge},scope="{self.of.scope}"' if self.of.scope else challenge
 
     def _refuse(self, status: int, message: str, headers: dict[str, str]) -> None:
         text = json.dumps({"errors": [{"code": "X", "message": message}]})
@@ -163,6 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
         )
         if found is None:
             return self._refuse(404, "it is not there", {})
+        if kind == "manifests" and "accept" in self.of.quirks and OCI_INDEX not in self.headers.get("Accept", ""):
+            return self._refuse(404, "OCI index found, but Accept header does not support OCI indexes", {})
         if self.command == "HEAD" and f"{kind[:-1]}-head-401" in self.of.quirks:
             return self._send(401, b"", {})
         if self.command == "HEAD" and kind == "manifests" and "no-head" in self.of.quirks:
@@ -171,12 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(307, b"", {"Location": f"{self.of.blobs_at}{self.path}"})
         if kind == "manifests" and self.of.manifests_at:
             return self._send(307, b"", {"Location": f"{self.of.manifests_at}{self.path}"})
-        headers = {"Docker-Content-Digest": digest_of(found), **(self.of.headers if kind == "manifests" else {})}
-        if "no-digest" in self.of.quirks:
-            del headers["Docker-Content-Digest"]
-        headers |= {
-            "Content-Type": self.of.types.get(digest_of(found), OCI_MANIFEST if kind == "manifests" else _BYTES)
-        }
+        headers = self._headers(kind, found, fault)
         status, start = 200, 0
         wanted = self.headers.get("Range", "")
         if wanted and self.of.ranges:
@@ -190,22 +214,37 @@ class _Handler(BaseHTTPRequestHandler):
         held = len(found) // 2 if fault == "stall" else self.of.held if kind == "blobs" else None
         return self._send(status, found[start:], headers, short=fault == "short", held=held)
 
+    def _headers(self, kind: str, found: bytes, fault: object) -> dict[str, str]:
+        digest = digest_of(b"another" if self.command == "HEAD" and fault == "wrong" else found)
+        media_type = self.of.types.get(digest_of(found), OCI_MANIFEST if kind == "manifests" else _BYTES)
+        headers = {"Docker-Content-Digest": digest, "Content-Type": media_type}
+        if "charset" in self.of.quirks:
+            headers["Content-Type"] += "; charset=utf-8"
+        if "odd-digest" in self.of.quirks:
+            headers["Docker-Content-Digest"] = "sha256:../../../token?x=y"
+        if "no-digest" in self.of.quirks:
+            del headers["Docker-Content-Digest"]
+        return {**headers, **(self.of.headers if kind == "manifests" else {})}
+
     def _send(
         self, status: int, body: bytes, headers: dict[str, str], *, short: bool = False, held: int | None = None
     ) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        chunked = "no-length" in self.of.quirks and status in (200, 206)
+        length = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(body))}
+        for name, value in {**length, **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return
+        parts = [body[: len(body) // 2]] if short else [body] if held is None else [body[:held], body[held:]]
         try:
-            if held is not None:
-                self.wfile.write(body[:held])
-                self.wfile.flush()
-                self.of.resume.wait(60)
-                body = body[held:]
-            self.wfile.write(body[: len(body) // 2] if short else body)
+            for number, part in enumerate(parts):
+                if number:
+                    self.of.resume.wait(60)
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked and part else part)
+            if chunked and not short:
+                self.wfile.write(b"0\r\n\r\n")
         except OSError:
             self.close_connection = True
         if short:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from entrepot.client.remote import retry_after
+from entrepot.client.answers import retry_after
 from entrepot.proxy.budget import Breaker, Budget
 from entrepot.proxy.ledger import Ledger, Page
 

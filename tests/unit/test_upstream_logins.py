@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from entrepot.access.sealing import NotOurs, is_sealed, seal, unseal
-from entrepot.client.logins import Helper, InFile, NoLogin
+from entrepot.client.errors import NoLogin
+from entrepot.client.logins import Helper, InFile
 from entrepot.client.tokens import Login
 
 HELPER = """\
@@ -70,7 +71,7 @@ async def test_a_helper_is_asked_again_when_its_login_is_refused_but_not_each_ti
         ("echo 'credentials not found in native keychain'; exit 1", "credentials not found in native keychain"),
         ("echo nonsense", "does not answer as a docker-credential helper does"),
         ("echo '[]'", "does not answer as a docker-credential helper does"),
-        ("""echo '{"Username": "<token>", "Secret": "x"}'""", "identity token"),
+        ("""echo '{"Username": "<token>", "Secret": 1}'""", "does not answer as a docker-credential helper does"),
     ],
 )
 async def test_a_helper_that_gives_nothing_says_why(log: Path, does: str, words: str) -> None:

@@ -55,8 +55,9 @@ def config(program: str, url: str | None, file: Path | None) -> None:
 def seal(file: Path | None) -> None:
     """Seal an upstream's password, so that it can stand in the configuration and only this registry reads it.
 
-    The password is one line on standard input; what is printed goes to `password:`. It is sealed with the registry's
-    root secret (`secret_key`, or the one in its data directory): whoever has both has the password.
+    The password is read from standard input, at a terminal one line of it; what is printed goes to `password:`. It is
+    sealed with the registry's root secret (`secret_key`, or the one in its data directory): whoever has both has the
+    password.
 
     \b
     Example:
@@ -68,7 +69,7 @@ def seal(file: Path | None) -> None:
     loaded, _ = load_or_refuse(file, {})
     if not loaded.settings.secret_key and not loaded.settings.data_dir.is_dir():
         raise Refusal(f"{loaded.settings.data_dir} is not there: start `entrepot serve` once, or set secret_key")
-    password = sys.stdin.readline().rstrip("\n")
+    password = (sys.stdin.readline() if sys.stdin.isatty() else sys.stdin.read()).rstrip("\n")
     if not password:
         raise Refusal("no password was given: write it to standard input")
     click.echo(sealed(root_secret(loaded.settings), password))

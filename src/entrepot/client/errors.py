@@ -2,7 +2,7 @@
 
 RemoteError
 ├── RemoteAbsent, RemoteDenied
-├── RemoteBusy
+├── RemoteBusy, NoLogin
 ├── RemoteFailed ── RemoteUnreachable ── RemoteSilent
 └── RemoteLied
 """
@@ -34,6 +34,10 @@ class RemoteBusy(RemoteError):
     def __init__(self, message: str, retry_after: float | None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class NoLogin(RemoteError):
+    """The login cannot be had here, or cannot be used there: what was wanted was not asked for."""
 
 
 class RemoteFailed(RemoteError):

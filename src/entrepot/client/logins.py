@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from entrepot.client.errors import RemoteError
+from entrepot.client.errors import NoLogin
 from entrepot.client.tokens import Login
 
 HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -19,11 +19,6 @@ _HELPER_SECONDS = 10.0  # for its answer: whoever asked for an image waits
 _KEPT_SECONDS = 600.0  # ECR's logins hold for twelve hours, Google's for one
 _AGAIN_SECONDS = 10.0  # at the least, between two runs for a login that is refused
 _LARGEST = 64 * 1024  # bytes of a helper's answer
-_IDENTITY_TOKEN = "<token>"  # noqa: S105 - a helper's user name for what is no password
-
-
-class NoLogin(RemoteError):
-    """The login cannot be had here; the other registry was not asked."""
 
 
 class Logins(Protocol):
@@ -122,10 +117,10 @@ class Helper:
         try:
             document = json.loads(said)
             user, secret = document["Username"], document["Secret"]
+            if not isinstance(user, str) or not isinstance(secret, str):
+                raise TypeError(user)
         except (ValueError, KeyError, TypeError):
             raise NoLogin(f"{self._program} does not answer as a docker-credential helper does") from None
-        if not isinstance(user, str) or not isinstance(secret, str) or user == _IDENTITY_TOKEN:
-            raise NoLogin(f"{self._program} gives an identity token: only user names and passwords can be used")
         return Login(user, secret)
 
     async def _answer(self) -> tuple[bytes, int]:

@@ -8,19 +8,17 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore2
 
+from entrepot.client.answers import TransportErrors, check, headers_of, media_type_of
 from entrepot.client.challenge import Challenge, read_challenge
-from entrepot.client.connections import Connections, PrivateAddress, tls_context
+from entrepot.client.connections import Connections, tls_context
 from entrepot.client.errors import (
-    RemoteAbsent,
-    RemoteBusy,
+    NoLogin,
     RemoteDenied,
     RemoteFailed,
     RemoteLied,
@@ -29,7 +27,7 @@ from entrepot.client.errors import (
 )
 from entrepot.client.logins import NOBODY, Logins
 from entrepot.client.tokens import RemoteTokens
-from entrepot.oci.digest import Digest
+from entrepot.oci.digest import Digest, InvalidDigest
 from entrepot.oci.manifest import MAX_SIZE
 from entrepot.oci.mediatype import IMAGES, INDEXES
 
@@ -38,10 +36,11 @@ HEAD_SECONDS = 14.0  # for a whole answer's head: tokens and redirects included
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0  # that a body may be silent
 _REDIRECTS = 5
+_MOST_CHALLENGES = 2000
 _LISTING = 8 * 1024 * 1024  # bytes
 _ERROR = 4096  # bytes of an error's body that are read
+_TOKEN = 64 * 1024  # bytes of a token service's answer
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_RETRY_CAP = 6 * 3600.0
 _BROKEN = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, OSError)
 
 
@@ -103,8 +102,8 @@ class Remote:
         self._heard = heard
         context = tls_context(where.authority, where.certificate, where.key, verify=where.verify)
         self._pool = Connections(where.url, where.token_hosts, context, where.proxy)
-        self._tokens = RemoteTokens(where.url, where.token_hosts, self._ask_for_token)
-        self._challenge: Challenge | None = None
+        self._tokens = RemoteTokens(where.name, where.url, where.token_hosts, self._ask_for_token)
+        self._challenges: dict[str, Challenge] = {}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -113,18 +112,18 @@ class Remote:
     async def describe(self, repository: str, reference: str) -> Described:
         """HEAD of a manifest, which no registry counts as a pull; old ones (ECR) know no HEAD and are asked by GET."""
         async with self._asked("HEAD", repository, f"manifests/{reference}", accept=ACCEPT) as response:
-            headers = _headers(response)
+            headers = headers_of(response)
             self._heard(response.status, headers)
             if response.status != 405:
                 self._check(response.status, headers, b"", repository)
-                return Described(headers.get("docker-content-digest"), _type(headers))
+                return Described(_digest_in(headers), media_type_of(headers))
         fetched = await self.manifest(repository, reference)
         return Described(str(Digest.of(fetched.content)), fetched.media_type)
 
     async def manifest(self, repository: str, reference: str) -> Fetched:
         """GET of a manifest; at most 4 MiB."""
         async with self._asked("GET", repository, f"manifests/{reference}", accept=ACCEPT) as response:
-            headers = _headers(response)
+            headers = headers_of(response)
             self._heard(response.status, headers)
             if response.status != 200:
                 self._check(response.status, headers, await self._body(response, _ERROR), repository)
@@ -134,13 +133,13 @@ class Remote:
             announced = headers.get("content-length", "")
             if announced.isdigit() and len(content) != int(announced):
                 raise RemoteUnreachable(f"{self._where.name} broke off in the middle of a manifest")
-            return Fetched(content, _type(headers))
+            return Fetched(content, media_type_of(headers))
 
     async def blob_size(self, repository: str, digest: str) -> int | None:
         """HEAD of a blob: its size in bytes, None when that is not said. A refusal of the HEAD says nothing of the GET
         (ECR: 401 or 405 where a GET is redirected), whose head is then looked at."""
         async with self._asked("HEAD", repository, f"blobs/{digest}") as response:
-            headers = _headers(response)
+            headers = headers_of(response)
             if response.status not in (401, 403, 405):
                 self._check(response.status, headers, b"", repository)
                 length = headers.get("content-length", "")
@@ -153,7 +152,7 @@ class Remote:
         """GET of a blob from an offset on. A registry that knows no ranges sends all: see `Arriving.start`."""
         wanted = b"bytes=%d-" % start if start else None
         async with self._asked("GET", repository, f"blobs/{digest}", bytes_range=wanted) as response:
-            headers = _headers(response)
+            headers = headers_of(response)
             if response.status not in (200, 206):
                 self._check(response.status, headers, await self._body(response, _ERROR), repository)
             length = headers.get("content-length", "")
@@ -169,11 +168,11 @@ class Remote:
     async def listing(self, repository: str, path: str) -> Listing:
         """GET of `tags/list` or `referrers/DIGEST`, with their parameters."""
         async with self._asked("GET", repository, path) as response:
-            headers = _headers(response)
+            headers = headers_of(response)
             if response.status != 200:
                 self._check(response.status, headers, await self._body(response, _ERROR), repository)
             content = await self._body(response, _LISTING)
-            return Listing(content, _type(headers), headers.get("link"))
+            return Listing(content, media_type_of(headers), headers.get("link"))
 
     @asynccontextmanager
     async def _asked(
@@ -192,10 +191,9 @@ class Remote:
             headers.append((b"Accept", accept))
         if bytes_range is not None:
             headers.append((b"Range", bytes_range))
-        scope = f"repository:{repository}:pull"
         try:
             async with asyncio.timeout(HEAD_SECONDS):
-                response = await self._authorized(method, url, headers, scope)
+                response = await self._authorized(method, url, headers, repository)
         except TimeoutError:
             raise RemoteSilent(f"{self._where.name} did not answer within {HEAD_SECONDS:.0f} seconds") from None
         try:
@@ -204,9 +202,9 @@ class Remote:
             await _quietly_close(response)
 
     async def _authorized(
-        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], scope: str
+        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], repository: str
     ) -> httpcore2.Response:
-        authorization = await self._authorization(scope)
+        authorization = await self._authorization(repository)
         response = await self._following(method, url, headers, authorization)
         if response.status != 401:
             return response
@@ -216,24 +214,28 @@ class Remote:
         if authorization is not None:
             self._tokens.forget(authorization)
             self._where.logins.refused()
-        self._challenge = challenge
-        again = await self._authorization(scope)
+        if len(self._challenges) >= _MOST_CHALLENGES:
+            self._challenges.clear()
+        self._challenges[_head(repository)] = challenge
+        again = await self._authorization(repository)
         if again is None or (again == authorization and challenge.scheme == "basic"):
             return response
         await _quietly_close(response)
         return await self._following(method, url, headers, again)
 
-    async def _authorization(self, scope: str) -> bytes | None:
-        """What the last challenge has taught us to send; None before the first."""
-        if self._challenge is None:
+    async def _authorization(self, repository: str) -> bytes | None:
+        """What the last challenge has taught us to send; None before the first. Repositories under one first component
+        share it: Artifactory has a token service for each."""
+        challenge = self._challenges.get(_head(repository))
+        if challenge is None:
             return None
         login = await self._where.logins.get()
-        if self._challenge.scheme == "basic":
+        if challenge.scheme == "basic":
             return None if login is None else login.basic
-        own = self._challenge.parameters.get("scope", "")
+        scope, own = f"repository:{repository}:pull", challenge.parameters.get("scope", "")
         if own and not own.startswith("repository:"):
             scope = f"{scope} {own}"  # ECR Public wants its `aws` too
-        return await self._tokens.get(self._challenge, scope, login)
+        return await self._tokens.get(challenge, scope, login)
 
     async def _following(
         self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], authorization: bytes | None
@@ -257,26 +259,45 @@ class Remote:
                 raise RemoteFailed(f"{self._where.name} redirects to where https is not spoken")
         raise RemoteFailed(f"{self._where.name} redirects in circles")
 
-    async def _send(self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]]) -> httpcore2.Response:
+    async def _send(
+        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes | None = None
+    ) -> httpcore2.Response:
         parts = urlsplit(url)
         request = httpcore2.Request(
             method,
             url,
             headers=[(b"Host", parts.netloc.rpartition("@")[2].encode()), *headers],
+            content=body,
             extensions={"timeout": {"connect": _CONNECT_SECONDS, "read": _READ_SECONDS, "write": 10.0, "pool": 10.0}},
         )
         with self._errors():
             return await self._pool.handle_async_request(request)
 
-    async def _ask_for_token(self, url: str, authorization: bytes | None) -> bytes:
-        headers = [] if authorization is None else [(b"Authorization", authorization)]
-        response = await self._following("GET", url, headers, None)
+    async def _ask_for_token(self, url: str, authorization: bytes | None, form: bytes | None) -> bytes:
+        """By POST when there is a `form`, which has a secret in it and so goes along no redirect."""
+        if form is not None:
+            return await self._post_for_token(url, form)
+        response = await self._following("GET", url, [], authorization)
         try:
-            body = await self._body(response, _ERROR * 16)
+            body = await self._body(response, _TOKEN)
             if response.status == 401 and authorization is not None:
                 self._where.logins.refused()
-            if response.status != 200:
-                self._check(response.status, _headers(response), body, "")
+            self._check(response.status, headers_of(response), body)
+            return body
+        finally:
+            await _quietly_close(response)
+
+    async def _post_for_token(self, url: str, form: bytes) -> bytes:
+        headers = [(b"Content-Type", b"application/x-www-form-urlencoded"), (b"Content-Length", b"%d" % len(form))]
+        response = await self._send("POST", url, headers, form)
+        try:
+            body = await self._body(response, _TOKEN)
+            if response.status in (404, 405):
+                raise NoLogin(f"the token service of {self._where.name} takes no identity tokens, only passwords")
+            if response.status in (400, 401):  # 400 is OAuth's way to refuse it (RFC 6749 §5.2)
+                self._where.logins.refused()
+                raise RemoteDenied(f"{self._where.name} says {response.status} to the identity token", forbidden=False)
+            self._check(response.status, headers_of(response), body)
             return body
         finally:
             await _quietly_close(response)
@@ -296,68 +317,23 @@ class Remote:
             async for chunk in response.aiter_stream():
                 yield chunk
 
-    def _errors(self) -> "_Errors":
-        return _Errors(self._where.name)
+    def _errors(self) -> TransportErrors:
+        return TransportErrors(self._where.name)
 
-    def _check(self, status: int, headers: Mapping[str, str], body: bytes, repository: str) -> None:
-        """Raise what a status stands for; nothing for 200."""
-        if status == 200:
-            return
-        what = f"{self._where.name} says {status}" + (f" for {repository}" if repository else "")
-        said = _said(body)
-        message = f"{what}: {said}" if said else what
-        if status == 404:
-            raise RemoteAbsent(message)
-        if status in (401, 403):
-            raise RemoteDenied(message, forbidden=status == 403)
-        if status == 429:
-            raise RemoteBusy(message, retry_after(headers.get("retry-after")))
-        raise RemoteFailed(message)
+    def _check(self, status: int, headers: Mapping[str, str], body: bytes, repository: str = "") -> None:
+        check(self._where.name, status, headers, body, repository)
 
 
-class _Errors:
-    """The transport's errors as ours."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PrivateAddress):
-            return
-        if isinstance(error, httpcore2.TimeoutException):
-            raise RemoteSilent(f"{self._name} does not answer") from error
-        if isinstance(
-            error, httpcore2.NetworkError | httpcore2.ProtocolError | httpcore2.UnsupportedProtocol | OSError
-        ):
-            detail = str(error)
-            raise RemoteUnreachable(f"{self._name} cannot be reached" + (f": {detail}" if detail else "")) from error
-
-
-def retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After, which is a number or a date, or, against RFC 9110, a number with a unit; None for
-    what cannot be read. At most six hours."""
-    if value is None:
-        return None
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|ms|µs|us|)\s*", value)
-    if match:
-        unit = {"": 1.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6}[match[2]]
-        return min(float(match[1]) * unit, _RETRY_CAP)
+def _digest_in(headers: Mapping[str, str]) -> str | None:
+    """The digest that is said, if it is one."""
     try:
-        seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
+        return str(Digest.parse(headers.get("docker-content-digest", "")))
+    except InvalidDigest:
         return None
-    return min(max(seconds, 0.0), _RETRY_CAP)
 
 
-def _headers(response: httpcore2.Response) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-
-
-def _type(headers: Mapping[str, str]) -> str:
-    return headers.get("content-type", "").partition(";")[0].strip()
+def _head(repository: str) -> str:
+    return repository.partition("/")[0]
 
 
 def _is_challenge(name: bytes) -> bool:
@@ -367,14 +343,6 @@ def _is_challenge(name: bytes) -> bool:
 def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port
-
-
-def _said(body: bytes) -> str:
-    """The first message of an error in the specification's form, without what is not printable."""
-    found = re.search(rb'"(?:message|details)"\s*:\s*"((?:[^"\\]|\\.){1,300})', body)
-    if found is None:
-        return ""
-    return "".join(character for character in found[1].decode("utf-8", "replace") if character.isprintable())
 
 
 async def _quietly_close(response: httpcore2.Response) -> None:

@@ -1,4 +1,5 @@
-"""Getting access tokens from another registry's token service, and keeping them until they end (protocol.md §3.2)."""
+"""Getting access tokens from another registry's token service, and keeping them until they end: by GET with a password
+or as anybody (protocol.md §3.2), by POST with an identity token (§3.3)."""
 
 import asyncio
 import json
@@ -9,23 +10,31 @@ from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from entrepot.client.challenge import Challenge
-from entrepot.client.errors import RemoteFailed
+from entrepot.client.errors import NoLogin, RemoteFailed
 
 _ASSUMED = 60.0  # seconds that a token holds which does not say (distribution-spec's token page)
 _EARLY = 10.0  # seconds before its end that a token is not used any more
 _LARGEST = 64 * 1024  # bytes of a token service's answer
 _MOST = 2000  # tokens kept
+_IDENTITY_TOKEN = ("<token>", "")  # user names for what is no password (Docker's convention; containerd's)
 
 
 class Login(NamedTuple):
-    """A user's name and password, or token."""
+    """A user's name and password, or `<token>` and an identity token: one that only a token service takes."""
 
     user: str
     secret: str
 
     @property
+    def is_identity_token(self) -> bool:
+        """Whether `secret` is what OAuth calls a refresh token (ACR's logins are)."""
+        return self.user in _IDENTITY_TOKEN
+
+    @property
     def basic(self) -> bytes:
-        """As RFC 7617 writes it."""
+        """As RFC 7617 writes it. NoLogin for an identity token."""
+        if self.is_identity_token:
+            raise NoLogin("it asks for a user name and a password, and its login is an identity token")
         return b"Basic " + b64encode(f"{self.user}:{self.secret}".encode())
 
 
@@ -34,18 +43,20 @@ class _Token(NamedTuple):
     until: float
 
 
-Ask = Callable[[str, bytes | None], Awaitable[bytes]]
-"""GETs an URL with this Authorization; returns the body of a 200, and raises RemoteError for any other answer."""
+Ask = Callable[[str, bytes | None, bytes | None], Awaitable[bytes]]
+"""GETs an URL with this Authorization, or POSTs this form to it; returns the body of a 200, and raises RemoteError for
+any other answer."""
 
 
 class RemoteTokens:
     """The tokens of one registry, by scope."""
 
-    def __init__(self, url: str, token_hosts: frozenset[str], ask: Ask) -> None:
-        """`url` of the registry; `token_hosts`: other hosts that may be given its password."""
+    def __init__(self, name: str, url: str, token_hosts: frozenset[str], ask: Ask) -> None:
+        """`name` and `url` of the registry; `token_hosts`: other hosts that may be given its password."""
         parts = urlsplit(url)
         self._plain = parts.scheme == "http"
         self._trusted = token_hosts | {(parts.hostname or "").lower()}
+        self._name = name
         self._ask = ask
         self._tokens: dict[tuple[str, str, str, Login | None], _Token] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -59,7 +70,7 @@ class RemoteTokens:
         realm = challenge.parameters.get("realm", "")
         parts = urlsplit(realm)
         if parts.scheme != "https" and not (self._plain and parts.scheme == "http"):
-            raise RemoteFailed(f"its token service {realm[:200]!r} is not reached by https")
+            raise RemoteFailed(f"{self._name}: its token service {realm[:200]!r} is not reached by https")
         if (parts.hostname or "").lower() not in self._trusted:
             login = None  # a password goes only where it belongs: this service is asked as anybody
         service = challenge.parameters.get("service", "")
@@ -79,9 +90,14 @@ class RemoteTokens:
 
     async def _fetch(self, realm: str, service: str, scope: str, login: Login | None) -> _Token:
         query = [("service", service)] if service else []
-        query += [("scope", each) for each in scope.split()]
-        separator = "&" if urlsplit(realm).query else "?"
-        body = await self._ask(f"{realm}{separator}{urlencode(query)}", login.basic if login else None)
+        if login is not None and login.is_identity_token:
+            form = [("grant_type", "refresh_token"), *query, ("client_id", "entrepot"), ("scope", scope)]
+            body = await self._ask(realm, None, urlencode([*form, ("refresh_token", login.secret)]).encode())
+        else:
+            query += [("scope", each) for each in scope.split()]
+            separator = "&" if urlsplit(realm).query else "?"
+            authorization = login.basic if login is not None else None
+            body = await self._ask(f"{realm}{separator}{urlencode(query)}", authorization, None)
         try:
             answer = json.loads(body[:_LARGEST])
             value = answer.get("token") or answer["access_token"]
@@ -89,5 +105,5 @@ class RemoteTokens:
             if not isinstance(value, str) or not value.isascii() or not value.isprintable():
                 raise ValueError(value)
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise RemoteFailed("its token service gave no token") from None
+            raise RemoteFailed(f"{self._name}: its token service gave no token") from None
         return _Token(b"Bearer " + value.encode(), time.monotonic() + max(_ASSUMED, lifetime) - _EARLY)

@@ -145,7 +145,7 @@ _OF_UPSTREAM: Mapping[str, Callable[[Any], Any]] = {
 }
 _OF_LOGIN: Mapping[str, Callable[[Any], Any]] = {
     "username": lambda value: kinds.TEXT.read(str(value)),
-    "password": lambda value: kinds.TEXT.read(str(value)),
+    "password": str,  # Google's is a file of several lines
     "password_file": lambda value: kinds.PATH.read(str(value)),
     "helper": _helper,
 }
