@@ -101,7 +101,7 @@ def make_cache(
     eviction = Eviction(upstreams, settings.cache.size, known, keeping.held)
     jobs = [*_jobs(settings, spools, eviction, keeping, ledger), *cluster_jobs]
     mirror = _mirror(settings, configured, mirror_port)
-    listings = ProxiedListings(sources)
+    listings = ProxiedListings(sources, manifests)
     healing = Healing(upstreams, blobs)
     return Cache(upstreams, mirror, repositories, listings, manifests, ledger, healing, jobs if upstreams else [], door)
 

@@ -33,12 +33,16 @@ class Script:
     that is none), `html` (errors as a page), `basic` (Basic
     instead of tokens), `access-token` (the token's other name), `accept` (404 to those who do not accept an index),
     `no-length` (bodies in chunks, and a HEAD without a length), `charset` (behind every type), `token-each` (a token
-    service for each first component of a name, which knows no other), `identity` (tokens by POST, for IDENTITY alone).
+    service for each first component of a name, which knows no other), `identity` (tokens by POST, for IDENTITY alone),
+    `filters` (of referrers, by the type that is asked for), `endless` (the last page of referrers has a next one).
     """
 
     manifests: dict[str, bytes] = field(default_factory=dict)  # by tag and digest
     blobs: dict[str, bytes] = field(default_factory=dict)
     referrers: dict[str, bytes] = field(default_factory=dict)  # by the digest of their subject
+    pages: list[bytes] = field(default_factory=list)  # of referrers, whatever their subject
+    link: str = '<{path}?page={number}&x=a+b%2Bc>; rel="next"'
+    queries: list[str] = field(default_factory=list)  # that came for referrers
     faults: dict[str, int | str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)  # of every answer about a manifest
     types: dict[str, str] = field(default_factory=dict)  # of manifests that are no images, by digest
@@ -184,7 +188,23 @@ class _Handler(BaseHTTPRequestHandler):
             text = f"<html><title>{message}</title></html>"
         self._send(status, text.encode(), headers)
 
+    def _page(self) -> None:
+        """A page of referrers."""
+        path, _, query = self.path.partition("?")
+        self.of.queries.append(query)
+        asked = parse_qs(query)
+        number = int(asked.get("page", ["0"])[0])
+        page, headers = json.loads(self.of.pages[min(number, len(self.of.pages) - 1)]), {"Content-Type": OCI_INDEX}
+        if "filters" in self.of.quirks and "artifactType" in asked:
+            headers["OCI-Filters-Applied"] = "artifactType"
+            page["manifests"] = [each for each in page["manifests"] if each["artifactType"] in asked["artifactType"]]
+        if number + 1 < len(self.of.pages) or "endless" in self.of.quirks:
+            headers["Link"] = self.of.link.format(path=path, number=number + 1)
+        self._send(200, json.dumps(page).encode(), headers)
+
     def _content(self, kind: str, reference: str, fault: object) -> None:
+        if kind == "referrers" and self.of.pages:
+            return self._page()
         found = {"manifests": self.of.manifests, "blobs": self.of.blobs, "referrers": self.of.referrers}[kind].get(
             reference
         )

@@ -18,6 +18,8 @@ from entrepot.client.errors import (
 )
 
 _RETRY_CAP = 6 * 3600.0
+_LINKS = re.compile(r"<([^>]*)>([^<]*)")
+_NEXT = re.compile(r";\s*rel\s*=\s*(?:\"[^\"]*\bnext\b|next\b)", re.IGNORECASE)
 
 
 def check(name: str, status: int, headers: Mapping[str, str], body: bytes, repository: str) -> None:
@@ -81,6 +83,18 @@ def headers_of(response: httpcore2.Response) -> dict[str, str]:
 def media_type_of(headers: Mapping[str, str]) -> str:
     """The Content-Type without its parameters."""
     return headers.get("content-type", "").partition(";")[0].strip()
+
+
+def next_query(response: httpcore2.Response) -> str | None:
+    """The query of the `Link` to the next page (RFC 8288); None when there is none.
+
+    Nothing else of the link is used: behind a proxy its host is often wrong, and an answer does not say whom to ask.
+    """
+    for name, value in response.headers:
+        for target, parameters in _LINKS.findall(value.decode("latin-1")) if name.lower() == b"link" else ():
+            if _NEXT.search(parameters):
+                return target.partition("#")[0].partition("?")[2] or None
+    return None
 
 
 def _said(body: bytes) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore2
 
-from entrepot.client.answers import TransportErrors, check, headers_of, media_type_of
+from entrepot.client.answers import TransportErrors, check, headers_of, media_type_of, next_query
 from entrepot.client.challenge import Challenge, read_challenge
 from entrepot.client.connections import Connections, tls_context
 from entrepot.client.errors import (
@@ -35,6 +35,7 @@ ACCEPT = ", ".join([*sorted(IMAGES | INDEXES), "*/*"]).encode()
 HEAD_SECONDS = 14.0  # for a whole answer's head: tokens and redirects included
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0  # that a body may be silent
+_AS_IT_IS = "/:?=&@%+,;!$'()*"  # of a path and its query (RFC 3986 §3.4)
 _REDIRECTS = 5
 _MOST_CHALLENGES = 2000
 _LISTING = 8 * 1024 * 1024  # bytes
@@ -83,11 +84,12 @@ class Arriving(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """A list as JSON bytes, with its type, and the `Link` to the rest of it."""
+    """A list as JSON bytes; the query that asks for the rest of it, None at the end; the filters that it has gone
+    through (`OCI-Filters-Applied`)."""
 
     content: bytes
-    media_type: str
-    link: str | None
+    next_query: str | None = None
+    filters: str = ""
 
 
 Heard = Callable[[int, Mapping[str, str]], None]
@@ -172,7 +174,7 @@ class Remote:
             if response.status != 200:
                 self._check(response.status, headers, await self._body(response, _ERROR), repository)
             content = await self._body(response, _LISTING)
-            return Listing(content, media_type_of(headers), headers.get("link"))
+            return Listing(content, next_query(response), headers.get("oci-filters-applied", ""))
 
     @asynccontextmanager
     async def _asked(
@@ -185,7 +187,7 @@ class Remote:
         bytes_range: bytes | None = None,
     ) -> AsyncGenerator[httpcore2.Response, None]:
         """The answer to a request, after what had to be asked before; its head comes within HEAD_SECONDS."""
-        url = f"{self._where.url}/v2/{repository}/{quote(path, safe='/:?=&@%')}"
+        url = f"{self._where.url}/v2/{repository}/{quote(path, safe=_AS_IT_IS)}"
         headers = [(b"User-Agent", b"entrepot"), (b"Accept-Encoding", b"identity")]
         if accept is not None:
             headers.append((b"Accept", accept))
