@@ -10,12 +10,10 @@ from entrepot.config import Settings
 from entrepot.data_plane import DataPlane
 from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.engine import Engine
-from entrepot.database.purge_rows import DatabasePurges
 from entrepot.database.retention import DatabaseRetention
 from entrepot.database.search import DatabaseSearch
 from entrepot.database.usage import DatabaseUsage
 from entrepot.gatehouse import Gatehouse
-from entrepot.hub.purging import CUT_SECONDS
 from entrepot.hub.retention import Retention
 from entrepot.hub.search import Search
 from entrepot.hub_api import make_api
@@ -24,7 +22,6 @@ from entrepot.jobs.runner import Job
 from entrepot.jobs.usage import PullCounting
 from entrepot.preparation import root_secret
 from entrepot.proxying import Cache
-from entrepot.registry.purging import Cutting
 from entrepot.storage.pull_events import PullLog, SegmentFiles
 from entrepot.web.app import Door
 from entrepot.web.guard import Guard
@@ -67,7 +64,6 @@ async def with_accounts(
         Job("count pulls", _COUNT_SECONDS, counting.roll_up),
         Job("forget old usage", _PRUNE_SECONDS, counting.prune),
         *_retention(house, counting),
-        Job("cut downloads of what was purged", CUT_SECONDS, Cutting(DatabasePurges(engine), plane.downloads).run),
         Job("index for the search", _COUNT_SECONDS, search_rows.index_missing),
     ]
     events = _pull_events(settings, stack)

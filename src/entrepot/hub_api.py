@@ -49,6 +49,7 @@ from entrepot.hub.tag_rules import TagRules
 from entrepot.hub.teams import Teams
 from entrepot.hub.tokens import Tokens
 from entrepot.hub.usage import Usage
+from entrepot.proxy.upstream import Upstreams
 from entrepot.proxying import Cache
 from entrepot.web.api.accounts import account_routes, administration_routes
 from entrepot.web.api.audit import audit_routes
@@ -93,7 +94,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
             team_routes(Teams(DatabaseTeams(engine), rights)),
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
             grant_routes(Grants(DatabaseGrants(engine), rights)),
-            *_lifecycle(house, plane, settings.lifecycle.undo),
+            *_lifecycle(house, plane, settings.lifecycle.undo, caching.upstreams),
             exemption_routes(Exemptions(DatabaseExemptions(engine), rights)),
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),
@@ -108,11 +109,12 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
     )
 
 
-def _lifecycle(house: Gatehouse, plane: DataPlane, undo: float) -> list[APIRouter]:
+def _lifecycle(house: Gatehouse, plane: DataPlane, undo: float, upstreams: Upstreams) -> list[APIRouter]:
     """What was, what goes, and what must not go: all of it before the routes of repositories."""
     engine, rights = house.engine, house.rights
     rules = TagRules(DatabaseTagRules(engine), rights)
-    purging = Purging(DatabasePurges(engine), rights, plane.cleaning.remove, counts_pulls=True)
+    aliases = {each.alias for each in upstreams}
+    purging = Purging(DatabasePurges(engine), rights, plane.cleaning.remove, aliases, counts_pulls=True)
     retention = Retention(DatabaseRetention(engine), DatabaseDeletions(engine), rights)
     return [
         digest_routes(Digests(DatabaseDigests(engine), rights)),

@@ -11,15 +11,12 @@ from entrepot.config import Settings
 from entrepot.data_plane import DataPlane
 from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.engine import Engine
-from entrepot.database.purge_rows import DatabasePurges
 from entrepot.database.retention import DatabaseRetention
 from entrepot.database.rights import DatabaseOpenRights
-from entrepot.hub.purging import CUT_SECONDS
 from entrepot.hub.retention import Retention
 from entrepot.jobs.retention import EXPIRY_SECONDS, RETENTION_SECONDS, Retaining
 from entrepot.jobs.runner import Job
 from entrepot.proxying import upstreams_of
-from entrepot.registry.purging import Cutting
 from entrepot.web.app import ASGIApp
 from entrepot.web.v2.visit import OpenGate
 
@@ -40,7 +37,6 @@ def without_accounts(settings: Settings, engine: Engine, plane: DataPlane) -> tu
     jobs = [
         Job("retention", RETENTION_SECONDS, retaining.run),
         Job("expire tags", EXPIRY_SECONDS, retaining.expire),
-        Job("cut downloads of what was purged", CUT_SECONDS, Cutting(DatabasePurges(engine), plane.downloads).run),
     ]
     return Entrance(OpenGate(), requests, api=_AtFirstUse(make)), jobs
 

@@ -51,6 +51,7 @@ class Cache:
     repositories: Repositories
     listings: ProxiedListings
     manifests: ProxiedManifests
+    flights: Flights
     ledger: Ledger
     healing: Healing
     jobs: list[Job]
@@ -103,7 +104,9 @@ def make_cache(
     mirror = _mirror(settings, configured, mirror_port)
     listings = ProxiedListings(sources, manifests)
     healing = Healing(upstreams, blobs)
-    return Cache(upstreams, mirror, repositories, listings, manifests, ledger, healing, jobs if upstreams else [], door)
+    if not upstreams:
+        jobs = []
+    return Cache(upstreams, mirror, repositories, listings, manifests, flights, ledger, healing, jobs, door)
 
 
 def _among_others(

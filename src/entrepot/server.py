@@ -11,12 +11,15 @@ from entrepot.assembly import Entrance, assemble
 from entrepot.config import Settings
 from entrepot.data_plane import DataPlane, make_data_plane
 from entrepot.database.engine import Engine
+from entrepot.database.purge_rows import DatabasePurges
+from entrepot.hub.purging import CUT_SECONDS
 from entrepot.jobs.runner import Job, repeat
 from entrepot.logs import configure_logs
 from entrepot.open_api import without_accounts
 from entrepot.preparation import NotReady, is_loopback, prepare
 from entrepot.proxy.ledger import Ledger
 from entrepot.proxying import Cache, ledger_of, make_cache
+from entrepot.registry.purging import Cutting
 from entrepot.scrubbing import scrubbing
 from entrepot.stores import byte_store, database
 from entrepot.supervisor import Lifeline, Listeners, supervise
@@ -82,9 +85,11 @@ async def _work(settings: Settings, metrics: Metrics, ledger: Ledger, listeners:
         entrance, jobs = await _entrance(settings, engine, guard, metrics, plane, caching, stack)
         parts = assemble(settings, engine, store, entrance, guard, observer, plane, caching)
         scrub = scrubbing(settings, engine, store, plane, caching, metrics)
+        cutting = Cutting(DatabasePurges(engine), plane.downloads, caching.flights)
+        cut = Job("cut what was purged", CUT_SECONDS, cutting.run)
         gc.collect()
         gc.freeze()  # what a worker is made of stays: no collection looks at it again
-        repeating = asyncio.create_task(repeat([*parts.jobs, *jobs, scrub]))
+        repeating = asyncio.create_task(repeat([*parts.jobs, *jobs, scrub, cut]))
         tls = settings.http.tls
         certificate = (str(tls.certificate), str(tls.key)) if tls.certificate else None
         may_be_direct = isinstance(engine.changed(), bool) and certificate is None and not entrance.requests.any

@@ -4,39 +4,14 @@ import json
 import os
 import re
 import threading
-from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
 from tests.support.hub_world import Person, World
+from tests.support.purges import ask, keys_of, layers_of, purge
 from tests.support.serving import OCI_INDEX, OCI_MANIFEST, a_manifest, digest_of
-from tests.support.wire import Answer
 
 MIB = 1024 * 1024
-
-
-def ask(world: World, who: Person, method: str, path: str, body: object = None) -> Answer:
-    """A request to the API."""
-    headers = {**who.basic, **({} if body is None else {"Content-Type": "application/json"})}
-    return world.server.request(method, f"/api/v1{path}", headers, None if body is None else json.dumps(body).encode())
-
-
-def purge(world: World, who: Person, name: str, digest: str, *, confirm: bool = True, reason: str = "") -> Any:
-    """Purge, or look what would go."""
-    body = {"digest": digest, "confirm": confirm, "reason": reason}
-    answer = ask(world, who, "POST", f"/repositories/{name}/-/purge", body)
-    assert answer.status == 200, answer
-    return answer.json()
-
-
-def layers_of(manifest: bytes) -> list[str]:
-    """The digests of an image's layers."""
-    return [each["digest"] for each in json.loads(manifest)["layers"]]
-
-
-def keys_of(world: World, digest: str) -> list[str]:
-    """Under which keys the store has a digest."""
-    return [key for (key,) in world.execute("SELECT key FROM blobs WHERE digest = :digest", digest=digest)]
 
 
 def test_a_layer_goes_with_every_image_of_the_namespace_that_holds_it(world: World) -> None:

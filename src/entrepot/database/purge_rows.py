@@ -6,27 +6,29 @@ from dataclasses import dataclass
 from entrepot.access.caller import Caller
 from entrepot.database.changes import record
 from entrepot.database.engine import Engine, Transaction
-from entrepot.database.purging import purge, sweep
+from entrepot.database.purges import COVERS
+from entrepot.database.purging import SAME, WITHIN, purge, sweep
 from entrepot.database.usage import DatabaseUsage
 from entrepot.hub.purging import Cut, Exposure, Holder, Pulled, Purge, Push, Shared
-from entrepot.registry.purging import Purged
+from entrepot.registry.purging import Bounds, Purged
 
 _MOST = 1000  # rows of each list of a report
 
 _COLUMNS = (
-    "SELECT p.id, COALESCE(r.deleted_name, r.name), p.digest, p.reason, p.at, a.name, p.lifted_at FROM purges p"
+    "SELECT p.id, COALESCE(r.deleted_name, r.name), p.digest, p.reason, p.at, a.name, p.lifted_at FROM purges p"  # noqa: S608
     " JOIN repositories r ON r.id = p.repository_id LEFT JOIN accounts a ON a.id = p.account_id"
-    " WHERE COALESCE(p.namespace_id, 0) = COALESCE(CAST(:namespace AS bigint), 0)"
+    f" WHERE {SAME}"
 )
 _LISTED = f"{_COLUMNS} AND p.id > CAST(:after AS bigint) ORDER BY p.id LIMIT :limit"
 _ONE = f"{_COLUMNS} AND p.id = :id"
 _LIFT = (
-    "UPDATE purges SET lifted_at = now_us() WHERE id = :id AND lifted_at IS NULL"
-    " AND COALESCE(namespace_id, 0) = COALESCE(CAST(:namespace AS bigint), 0) RETURNING digest, repository_id"
+    "UPDATE purges AS p SET lifted_at = now_us() WHERE p.id = :id AND p.lifted_at IS NULL"  # noqa: S608
+    f" AND {SAME} RETURNING digest, repository_id"
 )
 _GONE = (
     "SELECT DISTINCT COALESCE(r.deleted_name, r.name), d.digest, d.kind FROM purged d JOIN repositories r"
-    " ON r.id = d.repository_id WHERE d.purge_id = :purge AND d.kind <> 'kept' ORDER BY 1, 2 LIMIT :limit"
+    " ON r.id = d.repository_id WHERE d.purge_id = :purge AND d.kind NOT IN ('kept', 'absent')"
+    " ORDER BY 1, 2 LIMIT :limit"
 )
 _TAGS = (
     "SELECT COALESCE(r.deleted_name, r.name), c.new, c.tag, c.at, (SELECT MIN(n.at) FROM changes n"
@@ -43,22 +45,18 @@ _PULLS = (
 )
 _CUTS = "SELECT at, address, target FROM purge_cuts WHERE purge_id = :purge ORDER BY id LIMIT :limit"
 _SHARED = (
-    "SELECT DISTINCT r.name, m.digest, d.digest FROM purged d JOIN manifest_references f ON f.digest = d.digest"
+    "SELECT DISTINCT r.name, m.digest, d.digest FROM purged d JOIN manifest_references f ON f.digest = d.digest"  # noqa: S608
     " JOIN manifests m ON m.id = f.manifest_id JOIN repositories r ON r.id = m.repository_id JOIN purges p"
     " ON p.id = d.purge_id WHERE d.purge_id = :purge AND d.kind <> 'manifest' AND f.kind = 'layer'"
-    " AND r.upstream IS NULL AND (p.namespace_id IS NULL OR r.namespace_id = p.namespace_id)"
-    " AND m.deleted_at IS NULL AND r.deleted_at IS NULL"
+    f" AND {COVERS} AND m.deleted_at IS NULL AND r.deleted_at IS NULL"
     " ORDER BY 1, 2, 3 LIMIT :limit"
 )
 _LATEST = "SELECT COALESCE(MAX(id), 0) FROM purged"
 _SINCE = (
-    "SELECT d.id, d.purge_id, p.namespace_id, d.digest FROM purged d JOIN purges p ON p.id = d.purge_id"
+    "SELECT d.id, d.purge_id, p.namespace_id, p.upstream, d.digest FROM purged d JOIN purges p ON p.id = d.purge_id"
     " WHERE d.id > :after ORDER BY d.id LIMIT 1000"
 )
-_IN = (
-    "SELECT 1 FROM repositories WHERE id = :repository AND upstream IS NULL"
-    " AND (CAST(:namespace AS bigint) IS NULL OR namespace_id = CAST(:namespace AS bigint))"
-)
+_IN = f"SELECT 1 FROM repositories r WHERE r.id = :repository AND {WITHIN}"  # noqa: S608
 _CUT = "INSERT INTO purge_cuts (purge_id, at, address, target) VALUES (:purge, now_us(), :address, :target)"
 
 
@@ -87,14 +85,14 @@ class DatabasePurges:
         """See the port."""
         await self.engine.overwrite()
 
-    async def purges(self, namespace_id: int | None, after: int, limit: int) -> Sequence[Purge]:
+    async def purges(self, bounds: Bounds, after: int, limit: int) -> Sequence[Purge]:
         """See the port."""
-        rows = await self.engine.read(_LISTED, namespace=namespace_id, after=after, limit=limit)
+        rows = await self.engine.read(_LISTED, **bounds._asdict(), after=after, limit=limit)
         return [Purge(*row) for row in rows]
 
-    async def one(self, namespace_id: int | None, identity: int) -> Purge | None:
+    async def one(self, bounds: Bounds, identity: int) -> Purge | None:
         """See the port."""
-        rows = await self.engine.read(_ONE, namespace=namespace_id, id=identity)
+        rows = await self.engine.read(_ONE, **bounds._asdict(), id=identity)
         return Purge(*rows[0]) if rows else None
 
     async def exposure(self, purge: Purge) -> Exposure:
@@ -112,14 +110,14 @@ class DatabasePurges:
             advice=[],
         )
 
-    async def lift(self, namespace_id: int | None, identity: int, caller: Caller) -> bool:
+    async def lift(self, bounds: Bounds, identity: int, caller: Caller) -> bool:
         """See the port."""
 
         async def lift(transaction: Transaction) -> bool:
-            row = await transaction.one(_LIFT, namespace=namespace_id, id=identity)
+            row = await transaction.one(_LIFT, **bounds._asdict(), id=identity)
             if row is None:
                 return False
-            await record(transaction, caller, "purge.lift", row[1], namespace=namespace_id, new=row[0])
+            await record(transaction, caller, "purge.lift", row[1], namespace=bounds.namespace, new=row[0])
             return True
 
         return await self.engine.write(lift, durable=True)
@@ -130,11 +128,12 @@ class DatabasePurges:
 
     async def purged_since(self, after: int) -> Sequence[Purged]:
         """See the port."""
-        return [Purged(*row) for row in await self.engine.read(_SINCE, after=after)]
+        rows = await self.engine.read(_SINCE, after=after)
+        return [Purged(row[0], row[1], Bounds(row[2], row[3]), row[4]) for row in rows]
 
-    async def in_namespace(self, repository_id: int, namespace: int | None) -> bool:
+    async def within(self, repository_id: int, bounds: Bounds) -> bool:
         """See the port."""
-        return bool(await self.engine.read(_IN, repository=repository_id, namespace=namespace))
+        return bool(await self.engine.read(_IN, repository=repository_id, **bounds._asdict()))
 
     async def note_cut(self, purge: int, address: str, target: str) -> None:
         """See the port."""

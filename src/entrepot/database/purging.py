@@ -1,7 +1,8 @@
-"""Purging in one transaction: manifests, tags, links and rows of blobs, and what may never come back."""
+"""Purging in one transaction: manifests, tags, links and rows of blobs, and what may not come back."""
 
 from dataclasses import dataclass, field
 
+from entrepot.access.actor import Actor
 from entrepot.access.caller import Caller
 from entrepot.access.decision import Action, decide
 from entrepot.database.changes import record
@@ -14,12 +15,22 @@ from entrepot.database.rights import facts_in
 from entrepot.database.tag_rules import refuse_delete, rules_of
 from entrepot.hub.purging import Holder
 from entrepot.registry.errors import Denied
+from entrepot.registry.purging import Bounds
 
 # One purge at a time: their ids are in the order of their commits, and cutting looks at what is new by them.
 _TURN = "UPDATE lifecycle SET paused_at = paused_at WHERE id = 1"
-_NAMESPACE = "SELECT namespace_id FROM repositories WHERE id = :repository AND upstream IS NULL"
-_HERE = "r.upstream IS NULL AND (CAST(:namespace AS bigint) IS NULL OR r.namespace_id = CAST(:namespace AS bigint))"
-_FOUND = "SELECT r.id, r.name, m.id, m.digest, m.deleted_at FROM {what} WHERE " + _HERE + " AND {which}"  # noqa: S608
+_BOUNDS = "SELECT namespace_id, upstream FROM repositories WHERE id = :repository"
+WITHIN = (  # whether the repository `r` is within bounds
+    "((CAST(:namespace AS bigint) IS NULL AND CAST(:upstream AS text) IS NULL)"
+    " OR r.namespace_id = CAST(:namespace AS bigint) OR r.upstream = CAST(:upstream AS text))"
+)
+SAME = (  # whether the bounds of the purge `p` are these
+    "COALESCE(p.namespace_id, 0) = COALESCE(CAST(:namespace AS bigint), 0)"
+    " AND COALESCE(p.upstream, '') = COALESCE(CAST(:upstream AS text), '')"
+)
+_FOUND = (
+    "SELECT r.id, r.name, r.upstream, m.id, m.digest, m.deleted_at FROM {what} WHERE " + WITHIN + " AND {which}"  # noqa: S608
+)
 _IS = _FOUND.format(
     what="manifests m JOIN repositories r ON r.id = m.repository_id", which="m.digest = :digest ORDER BY m.id"
 )
@@ -28,8 +39,8 @@ _NAMES = _FOUND.format(
     which="f.digest = :digest ORDER BY m.id",
 )
 _LINKED = (
-    "SELECT l.repository_id, r.name FROM links l JOIN blobs b ON b.id = l.blob_id JOIN repositories r"  # noqa: S608
-    f" ON r.id = l.repository_id WHERE b.digest = :digest AND {_HERE} ORDER BY l.repository_id"
+    "SELECT l.repository_id, r.name, r.upstream FROM links l JOIN blobs b ON b.id = l.blob_id JOIN repositories r"  # noqa: S608
+    f" ON r.id = l.repository_id WHERE b.digest = :digest AND {WITHIN} ORDER BY l.repository_id"
 )
 _KIND = "SELECT kind FROM manifests WHERE id = :manifest"
 _LOCK_MANIFEST = "UPDATE manifests SET sighted = sighted WHERE id = :manifest RETURNING deletion_id"
@@ -37,13 +48,11 @@ _TAGS = "SELECT name FROM tags WHERE manifest_id = :manifest ORDER BY name"
 _REFERENCES = "DELETE FROM manifest_references WHERE manifest_id = :manifest RETURNING digest"
 _DROP_MANIFEST = "DELETE FROM manifests WHERE id = :manifest"
 _INSERT = (
-    "INSERT INTO purges (namespace_id, repository_id, digest, reason, at, account_id)"
-    " VALUES (:namespace, :repository, :digest, :reason, now_us(), :account) RETURNING id"
+    "INSERT INTO purges (namespace_id, upstream, repository_id, digest, reason, at, account_id)"
+    " VALUES (:namespace, :upstream, :repository, :digest, :reason, now_us(), :account) RETURNING id"
 )
 _BARRED = (
-    "SELECT id FROM purges WHERE COALESCE(namespace_id, 0) = COALESCE(CAST(:namespace AS bigint), 0)"
-    " AND digest = :digest AND lifted_at IS NULL"
-    " ORDER BY id DESC LIMIT 1"
+    f"SELECT p.id FROM purges p WHERE {SAME} AND p.digest = :digest AND p.lifted_at IS NULL ORDER BY p.id DESC LIMIT 1"  # noqa: S608
 )
 _NOTE = "INSERT INTO purged (purge_id, repository_id, digest, kind) VALUES (:purge, :repository, :digest, :kind)"
 _LOCK_BLOB = "UPDATE blobs SET sighted = sighted WHERE digest = :digest"
@@ -63,19 +72,18 @@ class _Of:
     """What goes from one repository: live manifests with their tags, and deleted ones, by id with their digests."""
 
     name: str
+    upstream: str | None
     plan: Plan = field(default_factory=Plan)
     deleted: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass
 class Sweep:
-    """Everything in a namespace that is a digest, names it, or goes along; repositories by id.
+    """Everything within bounds that is a digest, names it, or goes along; repositories by id."""
 
-    `namespace` is None where there are no accounts: then it is everything.
-    """
-
-    namespace: int | None
+    bounds: Bounds
     digest: str
+    from_upstream: bool
     repositories: dict[int, _Of] = field(default_factory=dict)
     linked: list[int] = field(default_factory=list)
 
@@ -94,37 +102,44 @@ class Sweep:
             if digest in seen:
                 continue
             seen.add(digest)
-            here = {"namespace": self.namespace, "digest": digest}
-            for repository, name, manifest, its, deleted_at in (
+            here = {**self.bounds._asdict(), "digest": digest}
+            for repository, name, upstream, manifest, its, deleted_at in (
                 *await transaction.all(_IS, **here),
                 *await transaction.all(_NAMES, **here),
             ):
-                of = self.repositories.setdefault(repository, _Of(name))
+                of = self.repositories.setdefault(repository, _Of(name, upstream))
                 if deleted_at is not None or name.startswith("~"):
                     of.deleted[manifest] = its
                 else:
                     await of.plan.take(transaction, repository, manifest, its)
                 pending.append(its)
-        for repository, name in await transaction.all(_LINKED, namespace=self.namespace, digest=self.digest):
+        linked = await transaction.all(_LINKED, **self.bounds._asdict(), digest=self.digest)
+        for repository, name, upstream in linked:
             self.linked.append(repository)
-            self.repositories.setdefault(repository, _Of(name))
+            self.repositories.setdefault(repository, _Of(name, upstream))
 
     async def refuse(self, transaction: Transaction, caller: Caller) -> None:
-        """Denied unless the caller may purge from all of these, and no rule forbids it."""
+        """Denied unless the caller may purge from all of these, and no rule forbids it.
+
+        Whoever may purge from one repository of an upstream may do so from all.
+        """
         assert caller.actor is not None
         for repository, of in self.repositories.items():
             if of.name.startswith("~"):
                 continue
-            facts = await facts_in(transaction, caller.actor.account_id, of.name)
-            decision = decide(caller.actor, Action.DELETE, facts)
-            if not decision.allowed and not decision.policy:
-                raise Denied(
-                    "other repositories of this namespace hold it too, from which you may not purge:"
-                    " let an owner of the namespace do it"
-                )
+            if of.upstream is None:
+                await self._refuse_without_rights(transaction, caller.actor, of.name)
             rules = await rules_of(transaction, repository)
             for tag in sorted(of.plan.tags):
                 await refuse_delete(transaction, repository, tag, rules, caller)
+
+    async def _refuse_without_rights(self, transaction: Transaction, actor: Actor, name: str) -> None:
+        decision = decide(actor, Action.DELETE, await facts_in(transaction, actor.account_id, name))
+        if not decision.allowed and not decision.policy:
+            raise Denied(
+                "other repositories of this namespace hold it too, from which you may not purge:"
+                " let an owner of the namespace do it"
+            )
 
     async def holders(self, transaction: Transaction) -> list[Holder]:
         """What goes, for people."""
@@ -140,11 +155,13 @@ class Sweep:
 async def sweep(transaction: Transaction, repository: str, digest: str, caller: Caller) -> tuple[int, Sweep] | None:
     """The repository's id, and what a purge would take; None when there is no such repository."""
     identity = await repository_id(transaction, repository, caller)
-    row = await transaction.one(_NAMESPACE, repository=identity) if identity is not None else None
+    row = await transaction.one(_BOUNDS, repository=identity) if identity is not None else None
     if identity is None or row is None:
         return None
     everywhere = caller.actor is not None and caller.actor.everybody
-    found = Sweep(None if everywhere else row[0], digest)
+    if not everywhere and tuple(row) == (None, None):
+        return None  # of nobody's repository: its purge would be one of everything
+    found = Sweep(Bounds() if everywhere else Bounds(*row), digest, from_upstream=row[1] is not None)
     await found.find(transaction)
     await found.refuse(transaction, caller)
     return identity, found
@@ -153,21 +170,26 @@ async def sweep(transaction: Transaction, repository: str, digest: str, caller: 
 async def purge(
     transaction: Transaction, repository: str, digest: str, reason: str, caller: Caller
 ) -> tuple[int, list[tuple[str, str]]] | None:
-    """Take it all; the purge's id, and the keys of bytes that nothing names any more. None when nothing has it."""
+    """Take it all; the purge's id, and the keys of bytes that nothing names any more. None when nothing has it.
+
+    What comes from an upstream may be arriving just now, or come tomorrow: it is barred though nothing has it.
+    """
     await transaction.run(_TURN)
     found = await sweep(transaction, repository, digest, caller)
-    if found is None or found[1].empty:
+    if found is None or (found[1].empty and not found[1].from_upstream):
         return None
     identity, swept = found
-    barred = await transaction.one(_BARRED, namespace=swept.namespace, digest=digest)
+    named: dict[int, set[str]] = {}
+    barred = await transaction.one(_BARRED, **swept.bounds._asdict(), digest=digest)
     if barred is None:
         barred = await transaction.one(
-            _INSERT, namespace=swept.namespace, repository=identity, digest=digest, reason=reason,
+            _INSERT, **swept.bounds._asdict(), repository=identity, digest=digest, reason=reason,
             account=caller.account_id,
         )  # fmt: skip
         await record(transaction, caller, "purge.create", identity, old=digest, subject=reason or None)
+        if swept.empty:
+            named[identity] = {digest}
     assert barred is not None
-    named: dict[int, set[str]] = {}
     for each, of in swept.repositories.items():
         named[each] = await _take(transaction, barred[0], each, of, caller)
     for each in swept.linked:
@@ -202,15 +224,17 @@ async def _let_go(
     """End the links that no manifest there needs, and the blobs that nothing needs."""
     keys: list[tuple[str, str]] = []
     for digest in sorted({each for some in named.values() for each in some}):
-        if not await transaction.run(_LOCK_BLOB, digest=digest):
-            continue
+        known = await transaction.run(_LOCK_BLOB, digest=digest)
         for repository in sorted(each for each, some in named.items() if digest in some):
+            if not known:  # it may be arriving from an upstream
+                await transaction.run(_NOTE, purge=purge, repository=repository, digest=digest, kind="absent")
+                continue
             gone = await transaction.run(_UNLINK, repository=repository, digest=digest)
             kind = "blob" if gone else "kept"
             await transaction.run(_NOTE, purge=purge, repository=repository, digest=digest, kind=kind)
             if gone:
                 await record(transaction, caller, "blob.purge", repository, old=digest)
-        row = await transaction.one(_DROP_BLOB, digest=digest)
+        row = await transaction.one(_DROP_BLOB, digest=digest) if known else None
         if row is None:
             await loosen_blob(transaction, digest)
             continue

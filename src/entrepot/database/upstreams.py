@@ -1,22 +1,27 @@
 """Upstreams' repositories: their tags' state, and the links that the cache holds."""
 
+import contextlib
 from collections.abc import Collection
 
 from entrepot.access.caller import Caller
 from entrepot.database.blobs import link
 from entrepot.database.changes import record
+from entrepot.database.deletion import drop_tag
 from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.holding import loosen_blob, use
+from entrepot.database.purges import any_purged_of, refuse_purged, refuse_purged_of
+from entrepot.database.tag_rules import refuse_delete, rules_of
 from entrepot.proxy.eviction import Evicted
 from entrepot.proxy.keeping import Held
 from entrepot.proxy.ports import Seen
+from entrepot.registry.errors import Denied
 
 # Nobody lists what comes from an upstream: who may read it is decided by the upstream's configuration.
 _ENSURE = (
     "INSERT INTO repositories (name, created_at, visibility, upstream) VALUES (:name, now_us(), 'private', :alias)"
     " ON CONFLICT (name) DO NOTHING"
 )
-_EXISTS = "SELECT 1 FROM repositories WHERE name = :name"
+_EXISTS = "SELECT id FROM repositories WHERE name = :name"
 _NAMING = (
     "SELECT m.content FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id"
     " JOIN repositories r ON r.id = m.repository_id"
@@ -49,6 +54,10 @@ _SIGHTED = (
 _HOSTED_UNDER = (
     "SELECT name FROM repositories WHERE upstream IS NULL AND deleted_at IS NULL AND name >= :first AND name < :end"
     " ORDER BY name LIMIT 1"
+)
+_NAMED = (
+    "SELECT r.id, m.id FROM repositories r JOIN tags t ON t.repository_id = r.id"
+    " JOIN manifests m ON m.id = t.manifest_id WHERE r.name = :name AND t.name = :tag AND m.digest = :digest"
 )
 _NOW = "SELECT now_us()"
 _HOUR = 3_600_000_000  # microseconds: last use is kept to the hour, so that pulls seldom write
@@ -95,15 +104,17 @@ class DatabaseUpstreams:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def ensure(self, repository: str, alias: str) -> None:
+    async def ensure(self, repository: str, alias: str) -> int:
         """See the port."""
-        if await self._engine.read(_EXISTS, name=repository):
-            return
+        rows = await self._engine.read(_EXISTS, name=repository)
+        if rows:
+            return int(rows[0][0])
 
-        async def insert(transaction: Transaction) -> None:
+        async def insert(transaction: Transaction) -> int:
             await transaction.run(_ENSURE, name=repository, alias=alias)
+            return int((await transaction.all(_EXISTS, name=repository))[0][0])
 
-        await self._engine.write(insert, durable=False)
+        return await self._engine.write(insert, durable=False)
 
     async def naming(self, repository: str, digest: str) -> bytes | None:
         """See the port."""
@@ -122,12 +133,33 @@ class DatabaseUpstreams:
             await link(transaction, row[0], row[1], digest, _NOBODY)
             if not await use(transaction, row[0], row[1]):
                 raise Conflict("the blob is being removed")
+            await refuse_purged(transaction, row[0], (digest,))
             return True
 
         try:
             return await self._engine.write(add, durable=False)
         except Conflict:
             return False
+
+    async def refuse_purged(self, alias: str, digest: str) -> None:
+        """See the port."""
+        await refuse_purged_of(self._engine, alias, digest)
+
+    async def any_purged(self, alias: str) -> bool:
+        """See the port."""
+        return await any_purged_of(self._engine, alias)
+
+    async def end_tag(self, repository: str, tag: str, digest: str) -> None:
+        """See the port."""
+
+        async def end(transaction: Transaction) -> None:
+            row = await transaction.one(_NAMED, name=repository, tag=tag, digest=digest)
+            if row is not None:
+                await refuse_delete(transaction, row[0], tag, await rules_of(transaction, row[0]), _NOBODY)
+                await drop_tag(transaction, row[0], tag, row[1], digest, _NOBODY, "tag.purge")
+
+        with contextlib.suppress(Conflict, Denied):
+            await self._engine.write(end, durable=False)
 
     async def seen(self, repository: str, tag: str) -> Seen:
         """See the port."""

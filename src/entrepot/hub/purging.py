@@ -1,7 +1,7 @@
 """Purging what leaked, and saying who may have it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from entrepot.access.actor import Actor, Role
@@ -12,6 +12,7 @@ from entrepot.hub.errors import Forbidden, Invalid, NotThere
 from entrepot.hub.owners import owned, permitted
 from entrepot.hub.words import text_within
 from entrepot.oci.digest import Digest, InvalidDigest
+from entrepot.registry.purging import Bounds
 
 REASON_MAX = 200  # characters
 CUT_SECONDS = 0.4  # between two looks of a worker at what was purged
@@ -24,6 +25,7 @@ UNREACHABLE = (
     "caches and mirrors downstream of this registry",
     "older versions of objects, where Entrepot's key may not list and delete versions, and replicas of the bucket",
 )
+_STILL_THERE = "{alias} itself, which has it still and gives it to whoever asks there"
 
 
 class Holder(NamedTuple):
@@ -107,10 +109,11 @@ class Exposure(NamedTuple):
 
 
 class PurgeRows(Protocol):
-    """What this needs of the database. A namespace is None where there are no accounts: then it is everything."""
+    """What this needs of the database."""
 
     async def holders(self, repository: str, digest: str, caller: Caller) -> Sequence[Holder]:
-        """What a purge of this digest would take from the namespace of the repository, empty when nothing has it.
+        """What a purge of this digest would take from the namespace of the repository, or from its upstream's
+        repositories, or where there are no accounts from all; empty when nothing has it.
 
         Denied when some of it is in repositories that the caller may not purge from, or an immutable tag names it.
         """
@@ -119,26 +122,29 @@ class PurgeRows(Protocol):
     async def purge(
         self, repository: str, digest: str, reason: str, caller: Caller
     ) -> tuple[int, Sequence[tuple[str, str]]] | None:
-        """Take it all, and bar the digest: the purge's id, and (store, key) of bytes that nothing names any more."""
+        """Take it all, and bar the digest: the purge's id, and (store, key) of bytes that nothing names any more.
+
+        None when nothing has it; from an upstream's repositories it is barred all the same.
+        """
         ...
 
     async def overwrite(self) -> None:
         """Leave nothing of it in the database's own files, as far as that can be done."""
         ...
 
-    async def purges(self, namespace_id: int | None, after: int, limit: int) -> Sequence[Purge]:
-        """The purges of a namespace, by id."""
+    async def purges(self, bounds: Bounds, after: int, limit: int) -> Sequence[Purge]:
+        """The purges of exactly these bounds, by id."""
         ...
 
-    async def one(self, namespace_id: int | None, identity: int) -> Purge | None:
-        """A purge of this namespace."""
+    async def one(self, bounds: Bounds, identity: int) -> Purge | None:
+        """One of those."""
         ...
 
     async def exposure(self, purge: Purge) -> Exposure:
         """What is known of it, without advice."""
         ...
 
-    async def lift(self, namespace_id: int | None, identity: int, caller: Caller) -> bool:
+    async def lift(self, bounds: Bounds, identity: int, caller: Caller) -> bool:
         """Let the digest come back; False when there is no such purge, or it was lifted."""
         ...
 
@@ -151,13 +157,15 @@ class Purging:
         rows: PurgeRows,
         rights: Rights,
         remove: Callable[[Sequence[tuple[str, str]]], Awaitable[None]],
+        aliases: Collection[str],
         *,
         counts_pulls: bool,
     ) -> None:
         """`remove` removes bytes by (store, key), and raises StorageError before it begins when it may not.
 
-        `counts_pulls`: whether pulls are noted, as they are with accounts.
+        `aliases`: of the upstreams. `counts_pulls`: whether pulls are noted, as they are with accounts.
         """
+        self._aliases = aliases
         self._counts_pulls = counts_pulls
         self._rows = rows
         self._rights = rights
@@ -170,7 +178,7 @@ class Purging:
 
     async def purge(self, actor: Actor, name: str, digest: str, reason: str, address: str) -> Exposure:
         """Purge an image or a layer from the namespace. When this returns, nobody gets a byte of it here."""
-        namespace, caller = await self._allowed(actor, name, address)
+        bounds, caller = await self._allowed(actor, name, address)
         text_within(reason, REASON_MAX, "reason")
         await self._remove([])
         done = await self._rows.purge(name, _digest(digest), reason, caller)
@@ -183,50 +191,57 @@ class Purging:
         again = await self._rows.purge(name, _digest(digest), reason, caller)  # what a push had not yet committed
         if again is not None:
             await self._remove(again[1])
-        return await self._report(namespace, identity)
+        return await self._report(bounds, identity)
 
     async def list(self, actor: Actor, namespace: str, after: int, limit: int) -> Sequence[Purge]:
-        """A page of a namespace's purges; of the whole installation's without one."""
-        place, _ = await self._place(actor, namespace, "")
-        return await self._rows.purges(place, after, limit)
+        """A page of the purges of a namespace, or of an upstream by its alias; without one, of the installation."""
+        bounds, _ = await self._bounds(actor, namespace, "")
+        return await self._rows.purges(bounds, after, limit)
 
     async def report(self, actor: Actor, namespace: str, identity: int) -> Exposure:
         """The report of a purge, as it is known now."""
-        place, _ = await self._place(actor, namespace, "")
-        return await self._report(place, identity)
+        bounds, _ = await self._bounds(actor, namespace, "")
+        return await self._report(bounds, identity)
 
     async def lift(self, actor: Actor, namespace: str, identity: int, address: str) -> None:
-        """Let the digest be pushed again."""
-        place, caller = await self._place(actor, namespace, address)
-        if not await self._rows.lift(place, identity, caller):
+        """Let the digest come back."""
+        bounds, caller = await self._bounds(actor, namespace, address)
+        if not await self._rows.lift(bounds, identity, caller):
             raise NotThere(f"{namespace or 'this registry'} has no purge {identity} that bars anything")
 
-    async def _allowed(self, actor: Actor, name: str, address: str) -> tuple[int | None, Caller]:
+    async def _allowed(self, actor: Actor, name: str, address: str) -> tuple[Bounds, Caller]:
         facts, decision = await permitted(self._rights, actor, Action.DELETE, name, archived_too=True)
+        caller = caller_of(actor, address, Action.DELETE, decision)
+        if actor.everybody:
+            return Bounds(), caller
         if facts.upstream:
-            raise Invalid("what comes from an upstream is evicted by a DELETE: it is not purged", "name")
-        namespace = None if actor.everybody else facts.namespace_id
-        return namespace, caller_of(actor, address, Action.DELETE, decision)
+            return Bounds(upstream=name.partition("/")[0]), caller
+        return Bounds(facts.namespace_id), caller
 
-    async def _place(self, actor: Actor, namespace: str, address: str) -> tuple[int | None, Caller]:
-        """A namespace, or without a name the whole installation: what was purged where there were no accounts."""
-        if not namespace:
+    async def _bounds(self, actor: Actor, namespace: str, address: str) -> tuple[Bounds, Caller]:
+        """Those of a namespace or an upstream; without a name of the installation: of purges without accounts."""
+        if not namespace or namespace in self._aliases:
             if not actor.administrator or actor.scopes.role < Role.OWNER:
-                raise Forbidden("purges of the whole installation are for administrators who logged in with a password")
-            return None, caller_of(actor, address)
+                raise Forbidden(
+                    "purges of the whole installation, and of upstreams, are for administrators who logged in"
+                    " with a password"
+                )
+            return Bounds(upstream=namespace or None), caller_of(actor, address)
         facts, caller = await owned(self._rights, actor, namespace, address, organization=False)
         assert facts.namespace_id is not None
-        return facts.namespace_id, caller
+        return Bounds(facts.namespace_id), caller
 
-    async def _report(self, namespace: int | None, identity: int) -> Exposure:
-        purge = await self._rows.one(namespace, identity)
+    async def _report(self, bounds: Bounds, identity: int) -> Exposure:
+        purge = await self._rows.one(bounds, identity)
         if purge is None:
             raise NotThere(f"there is no purge {identity} here")
         exposure = await self._rows.exposure(purge)
-        return exposure._replace(unreachable=UNREACHABLE, advice=_advice(exposure, counted=self._counts_pulls))
+        advice = _advice(exposure, bounds.upstream, counted=self._counts_pulls)
+        of_upstream = [_STILL_THERE.format(alias=bounds.upstream)] if bounds.upstream else []
+        return exposure._replace(unreachable=[*UNREACHABLE, *of_upstream], advice=advice)
 
 
-def _advice(exposure: Exposure, *, counted: bool) -> list[str]:
+def _advice(exposure: Exposure, upstream: str | None, *, counted: bool) -> list[str]:
     """The answer to "is it safe now?"."""
     pulled = sum(each.requests for each in exposure.pulls)
     known = f"it was pulled {pulled} times that are known of" if pulled else "no pull of it is known of"
@@ -238,10 +253,13 @@ def _advice(exposure: Exposure, *, counted: bool) -> list[str]:
         f"No, not by the purge alone: this registry gives it to nobody any more, but {known}."
         " Whatever was secret in it has to be treated as public: rotate it first.",
         "Rebuild without it: list the file in .dockerignore, or hand the secret over with RUN --mount=type=secret;"
-        " deleting it in a later layer leaves it in the image.",
+        " deleting it in a later layer leaves it in the image."
+        if upstream is None
+        else f"Whoever publishes it at {upstream} has to withdraw it there, and publish a version without it.",
     ]
     if rebuilt:
-        words.append(f"Push and redeploy what named it: {', '.join(rebuilt[:20])}.")
+        first = "Push and redeploy what named it" if upstream is None else "Redeploy without it what runs"
+        words.append(f"{first}: {', '.join(rebuilt[:20])}.")
     if exposure.shared:
         words.append("Look at the images that share its layers: if the secret is in such a layer, purge that layer.")
     return words

@@ -65,7 +65,7 @@ class ProxiedBlobs:
 
     async def _arriving(self, name: str, digest: Digest, place: Place) -> StoredBlob:
         size = await self._size(name, digest, place)
-        await self._known.ensure(name, place.upstream.alias)
+        repository = await self._known.ensure(name, place.upstream.alias)
         while True:
             if await self._known.link_stored(name, str(digest)):
                 found = await self._rows.find_blob(name, str(digest))
@@ -73,7 +73,7 @@ class ProxiedBlobs:
                     return found
             flight = self._flights.join(self._errand(name, digest, size, place))
             if await flight.started():
-                return StoredBlob(str(digest), flight.size, "", "", 0, 0, flight.read)
+                return StoredBlob(str(digest), flight.size, "", "", repository, 0, flight.read)
 
     async def size(self, name: str, digest: Digest, place: Place, grant: Grant) -> StoredBlob:
         """What HEAD answers: nothing is fetched for it."""
@@ -122,7 +122,9 @@ class ProxiedBlobs:
         task.add_done_callback(self._notes.discard)
 
     async def _size(self, name: str, digest: Digest, place: Place) -> int:
-        """The size in bytes, -1 when it is not known; BlobUnknown when this repository has no such blob."""
+        """The size in bytes, -1 when it is not known; BlobUnknown when this repository has no such blob, Barred when
+        it was purged."""
+        await self._known.refuse_purged(place.upstream.alias, str(digest))
         naming = await self._known.naming(name, str(digest))
         if naming is not None:
             return _size_in(naming, str(digest))

@@ -19,7 +19,7 @@ from entrepot.oci.digest import Digest, Hash, hasher
 from entrepot.proxy.errors import as_answer
 from entrepot.proxy.nodes import Lease, Nodes, Progress
 from entrepot.proxy.ports import Leader, Registry, Spools
-from entrepot.registry.errors import RegistryError, StorageError, UpstreamError
+from entrepot.registry.errors import Denied, RegistryError, StorageError, UpstreamError
 
 HELD_BACK = 64 * 1024  # bytes that are sent only after the digest is verified
 _READ = 256 * 1024
@@ -71,6 +71,16 @@ class Flight:
         self._changed = asyncio.Event()
         self._told = 0  # bytes that were there when readers were woken
         self._telling: asyncio.TimerHandle | None = None
+        self._cut = False
+
+    @property
+    def alias(self) -> str:
+        """The upstream that it comes from."""
+        return self._errand.alias
+
+    def cut(self) -> None:
+        """Its task is about to be cancelled, as the blob was purged: what has arrived is dropped."""
+        self._cut = True
 
     async def run(self) -> None:
         """Lead, or watch another leader until there is none; ends when the blob is stored, or nobody can get it."""
@@ -82,7 +92,13 @@ class Flight:
             try:
                 await self._lead()
             finally:
+                if self._cut:
+                    self._withdraw()
                 self._spool.release()
+        except asyncio.CancelledError:
+            if not self._cut:
+                raise
+            self._error = Denied(f"{self.digest} was purged while it arrived")
         except RegistryError as error:
             self._error = error
         except RemoteError as error:
@@ -284,7 +300,8 @@ class Flight:
     def _withdraw(self) -> None:
         """The bytes are wrong: nobody gets any more of them. Who sees fewer than before has to see why."""
         self._spool.remove()
-        self._spool.empty()
+        if not self._spool.verified:
+            self._spool.empty()
 
     def _tell(self) -> None:
         if self._telling is not None:
@@ -311,7 +328,7 @@ class Flights:
         self._spools = spools
         self._nodes = nodes
         self._flights: dict[str, Flight] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def join(self, errand: Errand) -> Flight:
         """The flight of this blob, begun when there is none. Whoever asks must be allowed to have the blob."""
@@ -321,17 +338,31 @@ class Flights:
             flight = Flight(errand, self._spools, self._nodes)
             self._flights[key] = flight
             task = asyncio.create_task(flight.run())
-            self._tasks.add(task)
-            task.add_done_callback(lambda done: self._ended(key, done))
+            self._tasks[key] = task
+            task.add_done_callback(lambda _: self._ended(key))
         return flight
+
+    def cut(self, digest: str, alias: str | None) -> None:
+        """The port Fetches. What a worker that died has left behind is dropped as well."""
+        flight = self._flights.get(digest)
+        if flight is not None:
+            if alias in (None, flight.alias):
+                flight.cut()
+                self._tasks[digest].cancel()
+            return
+        spool = self._spools.existing(digest)
+        if spool is not None and spool.lead():
+            spool.remove()
+            spool.release()
 
     async def close(self) -> None:
         """Break off; what has arrived is gone on with later."""
-        for task in self._tasks:
+        running = list(self._tasks.values())
+        for task in running:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
 
-    def _ended(self, key: str, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _ended(self, key: str) -> None:
+        self._tasks.pop(key, None)
         self._flights.pop(key, None)

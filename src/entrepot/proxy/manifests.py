@@ -18,6 +18,7 @@ from entrepot.access.caller import Caller
 from entrepot.access.grant import Grant
 from entrepot.client.errors import RemoteAbsent, RemoteDenied, RemoteError, RemoteFailed, RemoteLied, RemoteSilent
 from entrepot.oci.digest import Digest, InvalidDigest
+from entrepot.proxy.barring import Bars
 from entrepot.proxy.errors import ANSWER_SECONDS, as_answer, check_allowed, not_for
 from entrepot.proxy.freshness import MICROSECONDS, State, TagTimes
 from entrepot.proxy.ledger import Count
@@ -26,7 +27,7 @@ from entrepot.proxy.sources import Source, Sources
 from entrepot.proxy.turns import Turns
 from entrepot.proxy.upstream import Place
 from entrepot.registry.admission import admitted
-from entrepot.registry.errors import Unauthorized
+from entrepot.registry.errors import Barred, Unauthorized
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import ManifestRows, Stale, StoredManifest
 
@@ -62,6 +63,7 @@ class ProxiedManifests:
         self._seen = seen
         self._turns = turns
         self._times = TagTimes(seen, clock)
+        self._bars = Bars(seen)
         self._revalidating: dict[tuple[str, str], asyncio.Task[StoredManifest]] = {}
         self._running: dict[str, asyncio.Task[StoredManifest]] = {}
 
@@ -100,6 +102,7 @@ class ProxiedManifests:
 
     async def _by_digest(self, name: str, digest: str, place: Place) -> StoredManifest:
         await asyncio.sleep(0)
+        await self._bars.refuse(place.upstream.alias, digest)
         source = self._sources.of(place)
 
         async def fetch() -> StoredManifest:
@@ -166,9 +169,21 @@ class ProxiedManifests:
             source.page.add(Count.SAVED_PULLS)
             await self._times.note(name, tag, place.upstream.freshness(tag))
             return found
+        try:
+            return await self._look_moved(name, tag, described.digest, place, source, found)
+        except Barred:
+            if found is not None:  # what it has named so far is not what the upstream means by it
+                await self._seen.end_tag(name, tag, found.digest)
+            raise
+
+    async def _look_moved(
+        self, name: str, tag: str, digest: str | None, place: Place, source: Source, found: StoredManifest | None
+    ) -> StoredManifest:
+        """What is not stored under this tag; `digest` is None when the upstream does not say it."""
+        if digest is not None:
+            await self._bars.refuse(place.upstream.alias, digest)
         if found is not None and source.budget.scarce:
             return await self._stale(name, tag, place, found, f"few pulls are left at {place.upstream.alias}")
-        digest = described.digest
         if place.upstream.delay:
             digest = (
                 digest or (await self._fetch(name, tag, place, source, None)).digest
@@ -197,9 +212,11 @@ class ProxiedManifests:
         """A tag of a repository of which nothing is here is fetched without a look: one request less. None: look at it.
 
         Only there, as any tag may name what is stored under another one; and only where nobody counts, as far as is
-        known.
+        known, and nothing was purged.
         """
         if place.upstream.delay or source.page.limit is not None or await self._holds(name):
+            return None
+        if await self._bars.any(place.upstream.alias):
             return None
         async with self._turns.manifest(name, None):
             there = await self._rows.find_manifest(name, tag)
@@ -224,7 +241,11 @@ class ProxiedManifests:
             raise RemoteLied(f"{place.upstream.alias} sent a manifest that has not the digest {reference}")
         await self._seen.ensure(name, place.upstream.alias)
         tags = [tag] if tag is not None else []
-        pushed = await self._stored.push(name, fetched.content, fetched.media_type or None, wanted, tags, NOBODY)
+        try:
+            pushed = await self._stored.push(name, fetched.content, fetched.media_type or None, wanted, tags, NOBODY)
+        except Barred as error:
+            self._bars.note(str(wanted or Digest.of(fetched.content)), error)
+            raise
         stored = await self._rows.find_manifest(name, pushed.digest)
         if stored is None:
             raise RemoteFailed(f"{name} was evicted while it was fetched")

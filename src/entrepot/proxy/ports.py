@@ -40,8 +40,8 @@ class Seen(NamedTuple):
 class UpstreamRows(Protocol):
     """What is remembered of upstreams' repositories besides their manifests, tags and links."""
 
-    async def ensure(self, repository: str, alias: str) -> None:
-        """Make the repository, as one of this upstream, when it is new."""
+    async def ensure(self, repository: str, alias: str) -> int:
+        """Make the repository, as one of this upstream, when it is new; its id."""
         ...
 
     async def naming(self, repository: str, digest: str) -> bytes | None:
@@ -49,7 +49,19 @@ class UpstreamRows(Protocol):
         ...
 
     async def link_stored(self, repository: str, digest: str) -> bool:
-        """Link a blob that is stored for whomever; False when it is not."""
+        """Link a blob that is stored for whomever; False when it is not. Barred when it was purged there."""
+        ...
+
+    async def refuse_purged(self, alias: str, digest: str) -> None:
+        """Barred when it was purged from this upstream's repositories."""
+        ...
+
+    async def any_purged(self, alias: str) -> bool:
+        """Whether anything was."""
+        ...
+
+    async def end_tag(self, repository: str, tag: str, digest: str) -> None:
+        """End a tag that still names this here, as what the upstream means by it was purged; not against a rule."""
         ...
 
     async def seen(self, repository: str, tag: str) -> Seen:

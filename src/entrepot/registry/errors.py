@@ -122,6 +122,10 @@ class Denied(RegistryError):
     """Policy forbids it."""
 
 
+class Barred(Denied):
+    """It was purged, and cannot come back until that is lifted."""
+
+
 class Unauthorized(RegistryError):
     """The grant is not for this repository, which may not even exist: nothing of it is told."""
 

@@ -5,13 +5,20 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 
+class Bounds(NamedTuple):
+    """What a purge is of: a namespace, by its id, or an upstream's repositories, by its alias; with neither, of
+    everything."""
+
+    namespace: int | None = None
+    upstream: str | None = None
+
+
 class Purged(NamedTuple):
-    """Something that a purge took from a repository. `id` counts up over all purges, in the order of their commits.
-    `namespace` is None when it was of the whole installation."""
+    """Something that a purge took from a repository. `id` counts up over all purges, in the order of their commits."""
 
     id: int
     purge: int
-    namespace: int | None
+    bounds: Bounds
     digest: str
 
 
@@ -23,15 +30,23 @@ class CutRows(Protocol):
         ...
 
     async def purged_since(self, after: int) -> Sequence[Purged]:
-        """Blobs that purges took, with ids over `after`."""
+        """What purges took, with ids over `after`."""
         ...
 
-    async def in_namespace(self, repository_id: int, namespace: int | None) -> bool:
-        """Whether this repository is of that namespace."""
+    async def within(self, repository_id: int, bounds: Bounds) -> bool:
+        """Whether this repository is one of those."""
         ...
 
     async def note_cut(self, purge: int, address: str, target: str) -> None:
         """Remember that a download was cut."""
+        ...
+
+
+class Fetches(Protocol):
+    """What this worker is fetching from upstreams."""
+
+    def cut(self, digest: str, alias: str | None) -> None:
+        """Fetch this blob no further for repositories of this upstream, or of any, and drop what has arrived."""
         ...
 
 
@@ -71,22 +86,32 @@ class Downloads:
 
 
 class Cutting:
-    """The job of every worker that cuts what is being sent of what was purged."""
+    """The job of every worker that cuts what is being sent, and fetched, of what was purged."""
 
-    def __init__(self, rows: CutRows, downloads: Downloads) -> None:
+    def __init__(self, rows: CutRows, downloads: Downloads, fetches: Fetches) -> None:
         self._rows = rows
         self._downloads = downloads
+        self._fetches = fetches
         self._seen: int | None = None
+        self._fetched: list[Purged] = []
 
     async def run(self) -> int:
-        """Look for purges since the last time; how many downloads were cut."""
+        """Look for purges since the last time; how many downloads were cut.
+
+        Fetches are cut one look later: by then every worker has cut, and noted, the downloads that read from them.
+        """
         if self._seen is None:
             self._seen = await self._rows.latest_purged()
             return 0
+        for each in self._fetched:
+            self._fetches.cut(each.digest, each.bounds.upstream)
+        self._fetched.clear()
         count = 0
         for each in await self._rows.purged_since(self._seen):
+            if each.bounds.namespace is None:
+                self._fetched.append(each)
             for download in self._downloads.of(each.digest):
-                if await self._rows.in_namespace(download.repository_id, each.namespace):
+                if await self._rows.within(download.repository_id, each.bounds):
                     download.cut = True
                     download.stop()
                     await self._rows.note_cut(each.purge, download.address, download.target)

@@ -5,6 +5,7 @@ from entrepot.database.purge_rows import DatabasePurges
 from entrepot.database.retention import DatabaseRetention
 from entrepot.database.tag_rules import DatabaseTagRules
 from entrepot.hub.tag_rules import Place
+from entrepot.registry.purging import Bounds
 from tests.support.old_database import OldDatabase
 
 FILL = (
@@ -42,7 +43,7 @@ async def it_holds(engine: Engine) -> None:
     )  # fmt: skip
     retention = DatabaseRetention(engine)
     assert await retention.policy_for(9) == ([], None)
-    (purge,) = await DatabasePurges(engine).purges(7, 0, 10)
+    (purge,) = await DatabasePurges(engine).purges(Bounds(7), 0, 10)
     assert (purge.id, purge.digest, purge.reason) == (2, "sha256:bb", "a key")
     exposure = await DatabasePurges(engine).exposure(purge)
     assert [each.address for each in exposure.cut] == ["192.0.2.1"]

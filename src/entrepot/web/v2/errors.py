@@ -36,6 +36,7 @@ TABLE: dict[type[errors.RegistryError], Wire] = {
     errors.BodyLost: Wire("SIZE_INVALID", 408),
     errors.Unsupported: Wire("UNSUPPORTED", 405),
     errors.Denied: Wire("DENIED", 403),
+    errors.Barred: Wire("DENIED", 403),
     errors.Unauthorized: Wire("UNAUTHORIZED", 401),
     errors.Moved: Wire("DENIED", 409),
     errors.UpstreamError: Wire("UNAVAILABLE", 502),
