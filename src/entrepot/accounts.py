@@ -3,6 +3,8 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import structlog
+
 from entrepot.access.issuing import TokenService
 from entrepot.access.refresh import RefreshTokens
 from entrepot.assembly import Entrance
@@ -22,6 +24,7 @@ from entrepot.jobs.runner import Job
 from entrepot.jobs.usage import PullCounting
 from entrepot.preparation import root_secret
 from entrepot.proxying import Cache
+from entrepot.registry.errors import StorageError
 from entrepot.storage.pull_events import PullLog, SegmentFiles
 from entrepot.web.app import Door
 from entrepot.web.guard import Guard
@@ -32,7 +35,10 @@ from entrepot.web.v1 import SearchDoor
 from entrepot.web.v2.accounts_gate import AccountsGate
 from entrepot.web.v2.pulls import PullDesk
 
+_log = structlog.get_logger()
 _COUNT_SECONDS = 30
+_ANSWER_SECONDS = 1
+_LEAVE_SECONDS = 5
 _TELL_SECONDS = 5
 _PRUNE_SECONDS = 300
 
@@ -58,15 +64,14 @@ async def with_accounts(
         TokenDoor(house.login, service, refresh, house.keys, lambda: metrics.add(TOKENS_ISSUED)),
         SearchDoor(search, house.login, house.tokens),
     ]
-    counting = PullCounting(SegmentFiles(settings.data_dir), DatabaseUsage(engine))
+    counting, events = await _pull_events(settings, engine, stack)
+    retention = Retention(DatabaseRetention(engine), DatabaseDeletions(engine), house.rights, counting.everywhere)
     jobs = [
         *await house.jobs(),
-        Job("count pulls", _COUNT_SECONDS, counting.roll_up),
-        Job("forget old usage", _PRUNE_SECONDS, counting.prune),
-        *_retention(house, counting),
+        *_counting(counting),
+        *_retention(retention, engine),
         Job("index for the search", _COUNT_SECONDS, search_rows.index_missing),
     ]
-    events = _pull_events(settings, stack)
 
     async def tell() -> int:
         metrics.tell(PULLS_LOST, events.lost)
@@ -75,21 +80,43 @@ async def with_accounts(
 
     jobs.append(Job("tell the metrics", _TELL_SECONDS, tell))
     desk = PullDesk(house.counter, events)
-    return Entrance(gate, house.requests, desk, doors, make_api(settings, house, search, plane, caching)), jobs
+    api = make_api(settings, house, search, plane, caching, retention)
+    return Entrance(gate, house.requests, desk, doors, api), jobs
 
 
-def _retention(house: Gatehouse, counting: PullCounting) -> list[Job]:
-    rows = DatabaseRetention(house.engine)
-    retaining = Retaining(Retention(rows, DatabaseDeletions(house.engine), house.rights), rows, counting.roll_up)
+def _counting(counting: PullCounting) -> list[Job]:
+    return [
+        Job("count pulls", _COUNT_SECONDS, counting.roll_up),
+        Job("count pulls that a node waits for", _ANSWER_SECONDS, counting.answer),
+        Job("forget old usage", _PRUNE_SECONDS, counting.prune),
+    ]
+
+
+def _retention(retention: Retention, engine: Engine) -> list[Job]:
+    retaining = Retaining(retention, DatabaseRetention(engine))
     return [
         Job("retention", RETENTION_SECONDS, retaining.run),
         Job("expire tags", EXPIRY_SECONDS, retaining.expire),
     ]
 
 
-def _pull_events(settings: Settings, stack: AsyncExitStack) -> PullLog:
+async def _pull_events(settings: Settings, engine: Engine, stack: AsyncExitStack) -> tuple[PullCounting, PullLog]:
+    """Other nodes know that this one may have events before it has the first; the last worker to stop leaves none."""
+    segments = SegmentFiles(settings.data_dir)
+    counting = PullCounting(segments, DatabaseUsage(engine))
+    stack.push_async_callback(_leave, counting)
+    await asyncio.to_thread(stack.enter_context, segments.present())
+    await counting.appear()
     events = PullLog(settings.data_dir)
     stack.push_async_callback(events.close)
     keeping = asyncio.create_task(events.keep())
     stack.callback(keeping.cancel)
-    return events
+    return counting, events
+
+
+async def _leave(counting: PullCounting) -> None:
+    try:
+        async with asyncio.timeout(_LEAVE_SECONDS):
+            await counting.leave()
+    except (StorageError, TimeoutError):  # retention waits until this node comes back
+        _log.warning("pulls were not counted while stopping, and are when this node starts again")

@@ -12,7 +12,6 @@ from entrepot.data_plane import DataPlane
 from entrepot.database.accounts import DatabaseAccounts
 from entrepot.database.audit import DatabaseAudit
 from entrepot.database.deleted_repositories import DatabaseDeletedRepositories
-from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.digests import DatabaseDigests
 from entrepot.database.exemptions import DatabaseExemptions
 from entrepot.database.grants import DatabaseGrants
@@ -22,7 +21,6 @@ from entrepot.database.organizations import DatabaseOrganizations
 from entrepot.database.plans import DatabasePlans
 from entrepot.database.purge_rows import DatabasePurges
 from entrepot.database.quotas import DatabaseStorage
-from entrepot.database.retention import DatabaseRetention
 from entrepot.database.robots import DatabaseRobots
 from entrepot.database.tag_rules import DatabaseTagRules
 from entrepot.database.teams import DatabaseTeams
@@ -74,7 +72,9 @@ from entrepot.web.api.tokens import session_routes, token_routes
 from entrepot.web.api.upstreams import upstream_routes
 
 
-def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPlane, caching: Cache) -> Api:
+def make_api(
+    settings: Settings, house: Gatehouse, search: Search, plane: DataPlane, caching: Cache, retention: Retention
+) -> Api:
     """The API of a worker."""
     engine, rights = house.engine, house.rights
     organizations = Organizations(DatabaseOrganizations(engine), rights, retired_name_key(house.root))
@@ -94,7 +94,7 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
             team_routes(Teams(DatabaseTeams(engine), rights)),
             robot_routes(Robots(DatabaseRobots(engine), rights, house.secrets)),
             grant_routes(Grants(DatabaseGrants(engine), rights)),
-            *_lifecycle(house, plane, settings.lifecycle.undo, caching.upstreams),
+            *_lifecycle(house, plane, settings.lifecycle.undo, caching.upstreams, retention),
             exemption_routes(Exemptions(DatabaseExemptions(engine), rights)),
             repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
             limit_routes(LimitViews(house.limits, house.counter, usage, DatabaseStorage(engine), rights)),
@@ -109,13 +109,14 @@ def make_api(settings: Settings, house: Gatehouse, search: Search, plane: DataPl
     )
 
 
-def _lifecycle(house: Gatehouse, plane: DataPlane, undo: float, upstreams: Upstreams) -> list[APIRouter]:
+def _lifecycle(
+    house: Gatehouse, plane: DataPlane, undo: float, upstreams: Upstreams, retention: Retention
+) -> list[APIRouter]:
     """What was, what goes, and what must not go: all of it before the routes of repositories."""
     engine, rights = house.engine, house.rights
     rules = TagRules(DatabaseTagRules(engine), rights)
     aliases = {each.alias for each in upstreams}
     purging = Purging(DatabasePurges(engine), rights, plane.cleaning.remove, aliases, counts_pulls=True)
-    retention = Retention(DatabaseRetention(engine), DatabaseDeletions(engine), rights)
     return [
         digest_routes(Digests(DatabaseDigests(engine), rights)),
         tag_rule_routes(rules),

@@ -25,8 +25,8 @@ def without_accounts(settings: Settings, engine: Engine, plane: DataPlane) -> tu
     """The entrance of a registry that is open to everybody, and its background work."""
     rights = Rights(DatabaseOpenRights(engine, upstreams_of(settings)))
     rows, deletions = DatabaseRetention(engine), DatabaseDeletions(engine)
-    retention = Retention(rows, deletions, rights, counts_pulls=False)
-    retaining = Retaining(retention, rows, _nothing_to_count)
+    retention = Retention(rows, deletions, rights, ingest=None)
+    retaining = Retaining(retention, rows)
     requests = RequestLimits(settings.limits.requests.address, None)
 
     def make() -> ASGIApp:
@@ -39,10 +39,6 @@ def without_accounts(settings: Settings, engine: Engine, plane: DataPlane) -> tu
         Job("expire tags", EXPIRY_SECONDS, retaining.expire),
     ]
     return Entrance(OpenGate(), requests, api=_AtFirstUse(make)), jobs
-
-
-async def _nothing_to_count() -> int:
-    return 0
 
 
 class _AtFirstUse:

@@ -1,5 +1,6 @@
 """The way of a pull event from the log to the rows, over SQLite and PostgreSQL: exactly once, whatever dies when."""
 
+import asyncio
 import os
 import random
 from collections import Counter
@@ -58,6 +59,14 @@ class MortalSegments:
         """The lock of a dead process is free."""
         return self._segments.turn()
 
+    def present(self) -> AbstractContextManager[None]:
+        """As the port."""
+        return self._segments.present()
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """As the port."""
+        return self._segments.alone()
+
     def node(self) -> str:
         """As the port."""
         return self._segments.node()
@@ -66,9 +75,9 @@ class MortalSegments:
         """As the port."""
         return self._segments.look()
 
-    def read(self, segment: str, position: int) -> Part:
+    def read(self, segment: str, position: int, *, growing: bool = False) -> Part:
         """As the port."""
-        return self._segments.read(segment, position)
+        return self._segments.read(segment, position, growing=growing)
 
     def remove(self, segments: Sequence[str]) -> None:
         """As the port."""
@@ -101,10 +110,33 @@ class MortalRows:
         await self._rows.forget(segments)
         self._steps.end()
 
-    async def complete(self, node: str, until: int) -> None:
+    async def appear(self, node: str) -> None:
+        """As the port."""
+        await self._rows.appear(node)
+
+    async def leave(self, node: str) -> bool:
         """As the port."""
         self._steps.begin()
-        await self._rows.complete(node, until)
+        left = await self._rows.leave(node)
+        self._steps.end()
+        return left
+
+    async def ask(self, node: str) -> dict[str, int]:
+        """As the port."""
+        return await self._rows.ask(node)
+
+    async def asked(self, node: str) -> tuple[int, int]:
+        """As the port."""
+        return await self._rows.asked(node)
+
+    async def silent(self, asked: dict[str, int]) -> list[str]:
+        """As the port."""
+        return await self._rows.silent(asked)
+
+    async def complete(self, node: str, until: int, asked: int) -> None:
+        """As the port."""
+        self._steps.begin()
+        await self._rows.complete(node, until, asked)
         self._steps.end()
 
     async def prune(self, age: int, limit: int) -> int:
@@ -221,16 +253,79 @@ async def test_several_crashes_on_the_way_through_one_backlog_count_nothing_twic
     await all_is_counted_once(rows, events)
 
 
-async def test_what_is_still_written_waits_and_a_report_is_complete_until_before_it(rows: Rows, tmp_path: Path) -> None:
+async def test_what_is_still_written_is_counted_once_too(rows: Rows, tmp_path: Path) -> None:
     usage = DatabaseUsage(rows.engine)
-    log, event = PullLog(tmp_path), a_pull(at=a_pull().at - HOUR)
-    log.append(event)
-    assert await counting(rows, tmp_path).roll_up() == 0
-    assert await usage.complete_until() == event.at // 1000 * 1000
+    log = PullLog(tmp_path)
+    events = some_pulls(random.Random(_SEED), 30)
+    for number in range(3):
+        for event in events[number::3]:
+            log.append(event)
+        assert await counting(rows, tmp_path).roll_up() == 10
+        assert 0 < await usage.complete_until() < a_pull().at
     await log.close()
-    assert await counting(rows, tmp_path).roll_up() == 1
-    assert event.at < await usage.complete_until() < a_pull().at
-    await all_is_counted_once(rows, [event])
+    assert await counting(rows, tmp_path).roll_up() == 0
+    await all_is_counted_once(rows, events)
+    assert await rows.engine.read("SELECT id FROM usage_segments") == []
+
+
+async def test_every_node_counts_what_it_has_when_one_asks(database: Database, tmp_path: Path) -> None:
+    jobs = [counting(database.connect(), tmp_path / str(number)) for number in range(3)]
+    for each in jobs:
+        await each.appear()
+        assert await each.answer() == 0  # nobody has asked
+    logs = [PullLog(tmp_path / str(number)) for number in range(3)]
+    events = some_pulls(random.Random(_SEED), 30)
+    for number, event in enumerate(events):
+        logs[number % 3].append(event)
+    asking = asyncio.create_task(jobs[0].everywhere())
+    for each in jobs[1:]:
+        while not await each.answer():  # until it was asked
+            await asyncio.sleep(0)
+    assert await asking == []
+    await all_is_counted_once(database.connect(), events)
+    for log in logs:
+        await log.close()
+
+
+async def test_who_does_not_count_is_named_until_it_does_or_leaves_or_is_forgotten(
+    database: Database, tmp_path: Path
+) -> None:
+    rows = database.connect()
+    jobs = [PullCounting(SegmentFiles(tmp_path / name), DatabaseUsage(rows.engine), patience=0) for name in "abc"]
+    names = [SegmentFiles(tmp_path / name).node() for name in "abc"]
+    for each in jobs:
+        await each.appear()
+    await left_behind(tmp_path / "b", [a_pull()])
+    assert sorted(await jobs[0].everywhere()) == sorted(names[1:])
+    assert await jobs[1].answer() == 1
+    assert sorted(await jobs[0].everywhere()) == sorted(names[1:])  # it was asked again
+    with SegmentFiles(tmp_path / "b").present():
+        await jobs[1].leave()  # another process of it goes on
+    assert sorted(await jobs[0].everywhere()) == sorted(names[1:])
+    await left_behind(tmp_path / "b", [a_pull()])
+    await jobs[1].leave()
+    assert await jobs[0].everywhere() == names[2:]
+    assert sum(row[0] for row in await rows.engine.read("SELECT requests FROM usage_hours")) == 2
+    assert await DatabaseUsage(rows.engine).leave(names[2])
+    assert not await DatabaseUsage(rows.engine).leave(names[2])
+    assert await jobs[0].everywhere() == []
+
+
+async def test_a_crash_on_the_way_is_no_answer(rows: Rows, tmp_path: Path) -> None:
+    """Neither to what was asked before it, nor while stopping."""
+    asking = PullCounting(SegmentFiles(tmp_path / "a"), DatabaseUsage(rows.engine), patience=0)
+    name = SegmentFiles(tmp_path / "b").node()
+    await counting(rows, tmp_path / "b").appear()
+    for work in ("answer", "leave"):
+        await left_behind(tmp_path / "b", some_pulls(random.Random(_SEED), 6), segments=2)
+        step = 0
+        while True:
+            assert await asking.everywhere() == [name]
+            if not await _dies(getattr(counting(rows, tmp_path / "b", Steps(step, before=True)), work)):
+                break
+            step += 1
+        assert step >= 2
+    assert await asking.everywhere() == []
 
 
 async def test_who_has_no_turn_counts_nothing(rows: Rows, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,10 +51,11 @@ async def test_what_was_appended_is_read_once_its_writer_has_closed(tmp_path: Pa
     events = [a_pull(at=at) for at in range(1_000_000, 1_000_100)]
     for event in events:
         log.append(event)
-    assert segments.look() == ([], 1_000_000)
+    (growing,) = segments.look().growing
+    assert segments.look().finished == []
     await log.close()
+    assert segments.look() == ([growing], [])
     assert everything(segments) == (events, 0)
-    assert segments.look().open_since is None
 
 
 async def test_a_part_ends_with_a_record(tmp_path: Path) -> None:
@@ -178,9 +180,76 @@ def test_one_at_a_time_has_its_turn(tmp_path: Path) -> None:
 
 def test_a_node_keeps_its_name(tmp_path: Path) -> None:
     one, other = SegmentFiles(tmp_path / "one"), SegmentFiles(tmp_path / "other")
-    with one.turn(), other.turn():
-        assert one.node() == one.node() == SegmentFiles(tmp_path / "one").node()
-        assert one.node() != other.node()
+    assert one.node() == one.node() == SegmentFiles(tmp_path / "one").node()
+    assert one.node() != other.node()
+    assert len(files(tmp_path / "one")) == 1
+
+
+def test_a_name_that_a_crash_cut_short_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "pulls").mkdir()
+    (tmp_path / "pulls" / "node").touch()
+    name = SegmentFiles(tmp_path).node()
+    assert name
+    assert SegmentFiles(tmp_path).node() == name
+
+
+def test_who_is_present_is_not_alone_and_who_is_alone_lets_nobody_in(tmp_path: Path) -> None:
+    one, other = SegmentFiles(tmp_path), SegmentFiles(tmp_path)
+    with one.present(), other.present(), one.alone() as alone:
+        assert not alone
+    entered = threading.Event()
+
+    def enter() -> None:
+        with other.present():
+            entered.set()
+
+    thread = threading.Thread(target=enter)
+    with one.alone() as alone:
+        assert alone
+        thread.start()
+        assert not entered.wait(0.1)
+    thread.join()
+    assert entered.is_set()
+
+
+async def test_what_grows_is_read_up_to_what_was_appended_last(tmp_path: Path) -> None:
+    log = PullLog(tmp_path)
+    events = [a_pull(at=at) for at in range(1, 41)]
+    segments, record = SegmentFiles(tmp_path, part=1000), len(encode(events[0]))
+    position, read = 0, list[PullEvent]()
+    for number, event in enumerate(events, 1):
+        log.append(event)
+        if number % 20:
+            continue
+        (segment,) = segments.look().growing
+        last = False
+        while not last:
+            part = segments.read(segment, position, growing=True)
+            read += apart(part.events)
+            position, last = part.position, part.last
+        assert read == events[:number]
+    assert position >= 40 * record
+    await log.close()
+    assert segments.read(segment, position) == ([], 0, position, True)
+
+
+@pytest.mark.parametrize("rest", [b"", bytes(100)], ids=["the end of the file", "zeros"])
+async def test_what_is_half_appended_waits_until_it_is_whole(tmp_path: Path, rest: bytes) -> None:
+    log, segments = PullLog(tmp_path), SegmentFiles(tmp_path)
+    first, second = a_pull(at=1), a_pull(at=2, agent="one, [2]")
+    log.append(first)
+    (path,) = (tmp_path / "pulls").glob("*.events")
+    segment, record = path.stem, encode(second)
+    for copied in range(len(record)):
+        path.write_bytes(encode(first) + record[:copied] + rest)
+        part = segments.read(segment, 0, growing=True)
+        assert (apart(part.events), part.torn, part.position, part.last) == ([first], 0, len(encode(first)), True)
+    path.write_bytes(encode(first) + record + rest)
+    assert apart(segments.read(segment, 0, growing=True).events) == [first, second]
+    hole = record[:10] + bytes(5) + record[15:]
+    path.write_bytes(encode(first) + hole + record + rest)
+    assert apart(segments.read(segment, 0, growing=True).events) == [first]
+    await log.close()
 
 
 async def test_what_is_removed_is_gone_and_may_be_removed_again(tmp_path: Path) -> None:

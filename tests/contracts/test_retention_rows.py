@@ -1,12 +1,16 @@
 """The port RetentionRows, over SQLite and PostgreSQL."""
 
 from entrepot.access.caller import Caller
+from entrepot.access.rights import Rights
 from entrepot.database.engine import Engine, Transaction
 from entrepot.database.retention import DatabaseRetention
+from entrepot.database.rights import DatabaseRights
 from entrepot.database.tag_rules import DatabaseTagRules
 from entrepot.database.usage import DatabaseUsage
+from entrepot.hub.retention import Retention
 from entrepot.hub.tag_rules import NewTagRule, Place
 from entrepot.hub.tally import tally
+from entrepot.jobs.retention import Retaining
 from entrepot.registry.events import LOOK, PullEvent
 from tests.support.pulls import alike
 from tests.support.rows import SOMEBODY, Rows, a_manifest, push, tagged
@@ -60,8 +64,10 @@ async def test_a_policy_is_taken_once_an_hour_by_one_of_all(rows: Rows) -> None:
     policy = [{"action": "delete", "tags": "*"}]
     await ports[0].set_policy(place, policy, SOMEBODY)
     await ports[1].set_policy(place, policy, SOMEBODY)  # in its place
+    assert await ports[1].is_due(HOUR)
     due = await ports[0].due(HOUR)
     assert due is not None
+    assert not await ports[1].is_due(HOUR)
     assert (due.place, due.rules) == (place, policy)
     assert await ports[1].due(HOUR) is None
     again = await ports[1].due(0)
@@ -72,17 +78,28 @@ async def test_a_policy_is_taken_once_an_hour_by_one_of_all(rows: Rows) -> None:
     assert await ports[0].policy(place) is None
 
 
-async def test_a_node_whose_pulls_are_not_counted_is_named_until_it_is_forgotten(rows: Rows) -> None:
-    port, usage = DatabaseRetention(rows.engine), DatabaseUsage(rows.engine)
-    assert await port.behind(HOUR) == ("of nobody", 0)
-    now = (await rows.engine.read("SELECT now_us()"))[0][0]
-    await usage.complete("alive", now)
-    assert await port.behind(HOUR) is None
-    await usage.complete("gone", now - 2 * HOUR)
-    assert await port.behind(HOUR) == ("gone", now - 2 * HOUR)
-    assert await port.forget_node("gone")
-    assert not await port.forget_node("gone")
-    assert await port.behind(HOUR) is None
+async def test_the_job_deletes_nothing_before_every_node_has_counted_its_pulls(rows: Rows) -> None:
+    in_use = await push(rows, a_manifest(), "in-use")
+    await push(rows, a_manifest(), "unused")
+    await rows.execute("UPDATE tags SET moved_at = 1")
+    port, place = DatabaseRetention(rows.engine), Place(repository=await the_id(rows.engine))
+    await port.set_policy(place, [{"action": "delete", "tags": "*", "not_pulled_within": "1h"}], SOMEBODY)
+    missing = ["a node"]
+
+    async def ingest() -> list[str]:
+        if not missing:
+            now = (await rows.engine.read("SELECT now_us()"))[0][0]
+            counted = tally(alike(used(place.repository or 0, in_use, LOOK, now)))
+            assert await DatabaseUsage(rows.engine).count("a segment", 0, 1, counted)
+        return missing
+
+    job = Retaining(Retention(port, rows.deletions, Rights(DatabaseRights(rows.engine)), ingest), port)
+    assert await job.run() == 0
+    assert await tagged(rows, "unused") is not None
+    missing.clear()
+    assert await job.run() == 1
+    assert (await tagged(rows, "in-use"), await tagged(rows, "unused")) == (in_use, None)
+    assert await job.run() == 0  # an hour later again
 
 
 async def test_a_tag_ends_when_its_time_has_come_unless_it_moved_or_a_rule_covers_it(rows: Rows) -> None:

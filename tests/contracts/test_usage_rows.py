@@ -235,11 +235,11 @@ async def test_who_used_an_addresss_limit_are_those_without_an_account_in_its_ne
 async def test_a_report_is_complete_until_the_slowest_node_that_still_lives(rows: Rows) -> None:
     usage = DatabaseUsage(rows.engine)
     assert await usage.complete_until() == 0
-    await usage.complete("gone", NOW - 2 * DAY)
-    await usage.complete("slow", NOW - HOUR)
-    await usage.complete("quick", NOW - 5)
+    await usage.complete("gone", NOW - 2 * DAY, 0)
+    await usage.complete("slow", NOW - HOUR, 0)
+    await usage.complete("quick", NOW - 5, 0)
     assert await usage.complete_until() == NOW - HOUR
-    await usage.complete("slow", NOW)
+    await usage.complete("slow", NOW, 0)
     assert (await Usage(usage).report(around("day"), None, 1)).complete_until == NOW - 5
 
 

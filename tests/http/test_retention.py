@@ -29,15 +29,6 @@ def aged(world: World, name: str, tag: str, hours: int) -> None:
         world.execute(statement, age=hours * HOUR, tag=tag, name=name)
 
 
-def counted(world: World) -> None:
-    """Let the pulls of every node be counted, as the server does it within a minute."""
-    world.execute("UPDATE usage_nodes SET complete_until = now_us() + 86400000000")
-    world.execute(
-        "INSERT INTO usage_nodes (id, complete_until) VALUES ('a test', now_us() + 86400000000)"
-        " ON CONFLICT (id) DO NOTHING"
-    )
-
-
 def everything(world: World, name: str) -> list[Any]:
     """All rows that a run could change, of one repository where they are many; and all bytes, where they are files.
 
@@ -75,7 +66,6 @@ def test_a_dry_run_says_exactly_what_a_run_does_and_changes_nothing(world: World
     ]
     assert ask(world, olga, "PUT", f"{place}/retention", {"rules": rules}).status == 204
     assert ask(world, olga, "GET", f"{place}/retention").json()["rules"] == rules
-    counted(world)
     before, leaving = everything(world, name), trash(world)
     preview = ask(world, olga, "GET", f"{place}/retention/preview").json()["items"]
     assert everything(world, name) == before
@@ -99,7 +89,6 @@ def test_what_has_no_tag_goes_only_by_a_rule_for_it_and_can_come_back(world: Wor
     aged(world, name, "gone", 100)
     assert client.delete(f"/v2/{name}/manifests/gone").status == 202
     world.execute("UPDATE changes SET at = at - CAST(:age AS bigint) WHERE old = :digest", age=100 * HOUR, digest=loose)
-    counted(world)
     assert ask(world, olga, "PUT", namespace, {"rules": [{"action": "delete", "tags": "*"}]}).status == 204
     assert ask(world, olga, "POST", f"/repositories/{name}/-/retention/run").json()["items"] == []
     rules = [{"action": "delete", "untagged": True, "older_than": "2d"}]
@@ -119,10 +108,13 @@ def test_nothing_runs_while_the_pulls_of_a_node_are_not_counted(world: World) ->
     world.by_basic(olga).push_image(name, "v1")
     place = f"/repositories/{name}/-/retention"
     assert ask(world, olga, "PUT", place, {"rules": [{"action": "delete", "tags": "*"}]}).status == 204
-    counted(world)
-    world.execute("INSERT INTO usage_nodes (id, complete_until) VALUES ('lost', now_us() - 3600000000)")
+    world.execute("INSERT INTO usage_nodes (id, complete_until) VALUES ('lost', now_us())")
+    preview = ask(world, olga, "GET", f"{place}/preview").json()
+    assert (preview["waits_for"], [each["tag"] for each in preview["items"]]) == (["lost"], ["v1"])
     refused = ask(world, olga, "POST", f"{place}/run")
-    assert (refused.status, "node lost" in refused.json()["detail"]) == (409, True)
+    assert refused.status == 409
+    assert "node lost" in refused.json()["detail"]
+    assert "DELETE /api/v1/usage/nodes/lost" in refused.json()["detail"]
     assert world.by_basic(olga).get(f"/v2/{name}/manifests/v1").status == 200
     assert ask(world, world.administrator, "DELETE", "/usage/nodes/lost").status == 204
     assert ask(world, olga, "POST", f"{place}/run").status == 200

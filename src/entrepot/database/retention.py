@@ -69,12 +69,6 @@ _UNTAGGED = (
     " AND s.deleted_at IS NULL) ORDER BY m.id"
 )
 _NOW = "SELECT now_us()"
-_BEHIND = (
-    "SELECT id, complete_until FROM usage_nodes WHERE complete_until < now_us() - CAST(:age AS bigint)"
-    " ORDER BY complete_until LIMIT 1"
-)
-_ANY_NODE = "SELECT 1 FROM usage_nodes LIMIT 1"
-_FORGET_NODE = "DELETE FROM usage_nodes WHERE id = :node"
 _EXPIRES = (
     "UPDATE tags SET expires_at = CAST(:at AS bigint) WHERE repository_id = :repository AND name = :tag"
     " AND manifest_id = (SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest)"
@@ -114,6 +108,10 @@ class DatabaseRetention:
 
         await self._engine.write(change, durable=True)
 
+    async def is_due(self, every: int) -> bool:
+        """See the port."""
+        return bool(await self._engine.read(_DUE, every=every))
+
     async def due(self, every: int) -> Due | None:
         """See the port."""
         found = await self._engine.read(_DUE, every=every)
@@ -145,24 +143,13 @@ class DatabaseRetention:
         loose = [Candidate("", digest, max(at, lost.get(digest, 0)), used) for digest, at, used in untagged]
         return Held([*tags, *loose], await rules_now(self._engine, repository_id), now)
 
-    async def behind(self, age: int) -> tuple[str, int] | None:
-        """See the port."""
-        rows = await self._engine.read(_BEHIND, age=age)
-        if rows:
-            return rows[0][0], rows[0][1]
-        return None if await self._engine.read(_ANY_NODE) else ("of nobody", 0)
-
     async def complete_until(self) -> int:
         """See the port."""
         return await DatabaseUsage(self._engine).complete_until()
 
     async def forget_node(self, node: str) -> bool:
         """See the port."""
-
-        async def forget(transaction: Transaction) -> bool:
-            return await transaction.run(_FORGET_NODE, node=node) == 1
-
-        return await self._engine.write(forget, durable=True)
+        return await DatabaseUsage(self._engine).leave(node)
 
     async def set_expiry(self, repository_id: int, tag: str, digest: str, at: int | None, caller: Caller) -> bool:
         """See the port."""

@@ -1,6 +1,6 @@
 """All rows of a database at one moment, out of either engine into a file and back into either.
 
-What belongs to a running server only is left out: open uploads, the trash, and which store the bytes are in.
+What belongs to a running server only is left out: open uploads, the trash, its nodes, and which store the bytes are in.
 """
 
 import asyncio
@@ -21,7 +21,9 @@ from entrepot.registry.errors import StorageError
 from entrepot.registry.identity import new_upload_id
 from entrepot.registry.snapshots import Row, Sequencer, SnapshotFile, SnapshotWriter, Table
 
-LEFT_OUT = frozenset({"alembic_version", "leases", "orphans", "scrub", "store", "trash", "upload_bodies", "uploads"})
+LEFT_OUT = frozenset(
+    {"alembic_version", "leases", "orphans", "scrub", "store", "trash", "upload_bodies", "uploads", "usage_nodes"}
+)
 """Tables that no snapshot has."""
 
 _BATCH = 1000  # rows at a time

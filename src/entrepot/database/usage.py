@@ -39,9 +39,15 @@ _ADD_MANIFEST = (
     " WHERE excluded.last_pulled_at > usage_manifests.last_pulled_at"
 )
 _FORGET = "DELETE FROM usage_segments WHERE id = :segment"
+_APPEAR = "INSERT INTO usage_nodes (id, complete_until) VALUES (:node, now_us()) ON CONFLICT (id) DO NOTHING"
+_LEAVE = "DELETE FROM usage_nodes WHERE id = :node"
+_NODES = "SELECT id FROM usage_nodes ORDER BY id"
+_ASK = "UPDATE usage_nodes SET asked = asked + 1 WHERE id = :node RETURNING asked"
+_ASKED = "SELECT asked, answered FROM usage_nodes WHERE id = :node"
+_ANSWERED = "SELECT id, answered FROM usage_nodes ORDER BY id"
 _COMPLETE = (
     "INSERT INTO usage_nodes (id, complete_until) VALUES (:node, :until)"
-    " ON CONFLICT (id) DO UPDATE SET complete_until = excluded.complete_until"
+    " ON CONFLICT (id) DO UPDATE SET complete_until = excluded.complete_until, answered = :asked"
 )
 _COMPLETE_UNTIL = (
     "SELECT MIN(complete_until) FROM usage_nodes WHERE complete_until > now_us() - CAST(:silent AS bigint)"
@@ -57,7 +63,6 @@ _GONE_MANIFESTS = (
 )
 _PRUNE_MANIFEST = "DELETE FROM usage_manifests WHERE repository_id = :repository AND digest = :digest"
 _PRUNE_SEGMENTS = "DELETE FROM usage_segments WHERE counted_at < now_us() - CAST(:age AS bigint)"
-_PRUNE_NODES = "DELETE FROM usage_nodes WHERE complete_until < now_us() - CAST(:age AS bigint)"
 
 _COLUMNS = {
     "hour": "u.hour",
@@ -119,11 +124,51 @@ class DatabaseUsage:
 
         await self._engine.write(forget, durable=False)
 
-    async def complete(self, node: str, until: int) -> None:
+    async def appear(self, node: str) -> None:
+        """See the port."""
+
+        async def appear(transaction: Transaction) -> None:
+            await transaction.run(_APPEAR, node=node)
+
+        await self._engine.write(appear, durable=True)
+
+    async def leave(self, node: str) -> bool:
+        """See the port."""
+
+        async def leave(transaction: Transaction) -> bool:
+            return await transaction.run(_LEAVE, node=node) == 1
+
+        return await self._engine.write(leave, durable=True)
+
+    async def ask(self, node: str) -> dict[str, int]:
+        """See the port."""
+
+        async def ask(transaction: Transaction) -> dict[str, int]:
+            await transaction.run(_APPEAR, node=node)
+            asked = {}
+            for (each,) in await transaction.all(_NODES):  # in this order by all, so that none waits in a circle
+                row = await transaction.one(_ASK, node=each)
+                if row is not None:
+                    asked[each] = row[0]
+            return asked
+
+        return await self._engine.write(ask, durable=False)
+
+    async def asked(self, node: str) -> tuple[int, int]:
+        """See the port."""
+        rows = await self._engine.read(_ASKED, node=node)
+        return (rows[0][0], rows[0][1]) if rows else (0, 0)
+
+    async def silent(self, asked: dict[str, int]) -> list[str]:
+        """See the port."""
+        rows = await self._engine.read(_ANSWERED)
+        return [node for node, answered in rows if answered < asked.get(node, 0)]
+
+    async def complete(self, node: str, until: int, asked: int) -> None:
         """See the port."""
 
         async def complete(transaction: Transaction) -> None:
-            await transaction.run(_COMPLETE, node=node, until=until)
+            await transaction.run(_COMPLETE, node=node, until=until, asked=asked)
 
         await self._engine.write(complete, durable=False)
 
@@ -138,7 +183,6 @@ class DatabaseUsage:
             for repository, digest in gone:
                 count += await transaction.run(_PRUNE_MANIFEST, repository=repository, digest=digest)
             await transaction.run(_PRUNE_SEGMENTS, age=age)
-            await transaction.run(_PRUNE_NODES, age=age)
             return count
 
         return await self._engine.write(prune, durable=False)

@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from entrepot.access.actor import Actor
@@ -22,7 +22,6 @@ from entrepot.registry.retention import ACTIONS, LEVELS, Candidate, Doomed, Newe
 from entrepot.registry.tag_rules import SYNTAXES, PatternInvalid, TagRule, check_pattern
 
 EVERY = 3_600_000_000  # microseconds between two runs of a policy
-FRESH = 300_000_000  # microseconds that a node's pull events may be behind
 _MOST_RULES = 50
 _MOST = 1_000_000  # of a count
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -56,10 +55,14 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a policy would delete, or has deleted. Pulls are known up to `complete_until`, in microseconds."""
+    """What a policy would delete, or has deleted. Pulls are known up to `complete_until`, in microseconds.
+
+    `waits_for`: nodes whose pulls are not counted; while there is one, nothing is deleted.
+    """
 
     doomed: Sequence[Doomed]
     complete_until: int
+    waits_for: Sequence[str] = ()
 
 
 class RetentionRows(Protocol):
@@ -77,6 +80,10 @@ class RetentionRows(Protocol):
         """Set a policy, or end it."""
         ...
 
+    async def is_due(self, every: int) -> bool:
+        """Whether there is a policy that has not run for this long, in microseconds."""
+        ...
+
     async def due(self, every: int) -> Due | None:
         """Take the next policy that has not run for this long, in microseconds, so that no other node does."""
         ...
@@ -87,10 +94,6 @@ class RetentionRows(Protocol):
 
     async def held(self, repository_id: int) -> Held:
         """What this repository has."""
-        ...
-
-    async def behind(self, age: int) -> tuple[str, int] | None:
-        """A node whose pulls are not counted up to this long ago, and up to when they are; None when all are."""
         ...
 
     async def complete_until(self) -> int:
@@ -110,14 +113,16 @@ class RetentionRows(Protocol):
         ...
 
 
+Ingest = Callable[[], Awaitable[Sequence[str]]]
+"""Lets every node count the pulls that it has answered up to now; says which have not done so."""
+
+
 class Retention:
     """Policies and their runs."""
 
-    def __init__(
-        self, rows: RetentionRows, deletions: DeletionRows, rights: Rights, *, counts_pulls: bool = True
-    ) -> None:
-        """`counts_pulls`: whether pulls are noted; without accounts they are not, and no rule can ask for them."""
-        self._counts_pulls = counts_pulls
+    def __init__(self, rows: RetentionRows, deletions: DeletionRows, rights: Rights, ingest: Ingest | None) -> None:
+        """Without accounts pulls are not noted: there is nothing to ingest, and no rule can ask for pulls."""
+        self._ingest = ingest
         self._rows = rows
         self._deletions = deletions
         self._rights = rights
@@ -136,16 +141,17 @@ class Retention:
         await self._rows.set_policy(place, rules or None, caller)
 
     async def preview(self, actor: Actor, name: str) -> Outcome:
-        """What a run would delete now; changes nothing."""
+        """What a run would delete now, all pulls up to now counted; changes nothing."""
         facts, _ = await permitted(self._rights, actor, Action.DELETE, name, archived_too=True)
         assert facts.repository_id is not None
-        return await self._judged(facts.repository_id)
+        waits_for = await self._missing()
+        return replace(await self._judged(facts.repository_id), waits_for=waits_for)
 
     async def run_now(self, actor: Actor, name: str, address: str) -> Outcome:
         """Run the repository's policy now."""
         facts, decision = await permitted(self._rights, actor, Action.DELETE, name)
         assert facts.repository_id is not None
-        await self.refuse_incomplete()
+        await self._refuse_incomplete()
         outcome = await self._judged(facts.repository_id)
         caller = caller_of(actor, address, Action.DELETE, decision)
         gone = [each for each in outcome.doomed if await self._delete(name, each, caller)]
@@ -171,9 +177,15 @@ class Retention:
             raise NotThere(f"there is no node {node!r}")
 
     async def run_due(self) -> int:
-        """Run every policy whose time has come; how much was deleted. For the background."""
+        """Run every policy whose time has come; how much was deleted. For the background.
+
+        Taken when pulls of some node are not counted: what was not run by then stays due.
+        """
         count = 0
-        while (due := await self._rows.due(EVERY)) is not None:
+        while await self._rows.is_due(EVERY):
+            await self._refuse_incomplete()
+            if (due := await self._rows.due(EVERY)) is None:
+                break
             try:
                 rules = self._read(due.rules)
             except Invalid:  # it was made when pulls were counted
@@ -185,15 +197,16 @@ class Retention:
                     count += await self._delete(name, each, caller)
         return count
 
-    async def refuse_incomplete(self) -> None:
+    async def _missing(self) -> Sequence[str]:
+        return [] if self._ingest is None else await self._ingest()
+
+    async def _refuse_incomplete(self) -> None:
         """Taken when pulls of some node are not counted: an image that is in use would be taken for unused."""
-        if not self._counts_pulls:
-            return
-        behind = await self._rows.behind(FRESH)
-        if behind is not None:
+        missing = await self._missing()
+        if missing:
             raise Taken(
-                f"the pulls of node {behind[0]} are not counted up to now, so nothing is deleted: bring it back,"
-                f" or, when it is gone for good, DELETE /api/v1/usage/nodes/{behind[0]}"
+                f"nothing is deleted, as it is not known what was pulled from node {', '.join(missing)}: bring it back,"
+                f" or, when it is gone for good, an administrator says DELETE /api/v1/usage/nodes/{missing[0]}"
             )
 
     async def _judged(self, repository_id: int) -> Outcome:
@@ -206,7 +219,7 @@ class Retention:
 
     def _read(self, rules: Sequence[dict[str, Any]]) -> list[Rule]:
         read = read_policy(rules)
-        if not self._counts_pulls and any(
+        if self._ingest is None and any(
             rule.pulled_within is not None or rule.not_pulled_within is not None for rule in read
         ):
             raise Invalid("without accounts pulls are not noted: no rule can ask when something was pulled", "rules")

@@ -66,14 +66,35 @@ class TallyRows(Protocol):
         """These segments will never be seen again."""
         ...
 
-    async def complete(self, node: str, until: int) -> None:
-        """Say that everything that this node answered before `until`, in microseconds, is counted."""
+    async def appear(self, node: str) -> None:
+        """There is this node, which may have something to count, until it leaves."""
+        ...
+
+    async def leave(self, node: str) -> bool:
+        """Nothing of this node will be counted any more; False when it is not known."""
+        ...
+
+    async def ask(self, node: str) -> dict[str, int]:
+        """Ask every node, `node` too, to count what it has answered: what of each must be asked for by then."""
+        ...
+
+    async def asked(self, node: str) -> tuple[int, int]:
+        """How often this node was asked, and which of these times it has answered last."""
+        ...
+
+    async def silent(self, asked: dict[str, int]) -> list[str]:
+        """Those of these nodes that are still there and have not answered."""
+        ...
+
+    async def complete(self, node: str, until: int, asked: int) -> None:
+        """Say that everything that this node answered before `until`, in microseconds, is counted, and everything that
+        it had answered when it was asked for this time."""
         ...
 
     async def prune(self, age: int, limit: int) -> int:
         """Remove at most `limit` hours of each kind that are older than `age` microseconds; how many it were.
 
-        With them goes what was remembered of manifests and nodes that are no more.
+        With them goes what was remembered of manifests that are no more.
         """
         ...
 

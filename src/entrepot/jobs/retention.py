@@ -1,7 +1,5 @@
 """Retention in the background: policies run each hour, tags end when their time has come."""
 
-from collections.abc import Awaitable, Callable
-
 import structlog
 
 from entrepot.hub.errors import Taken
@@ -16,21 +14,17 @@ _log = structlog.get_logger()
 class Retaining:
     """The two jobs; any worker of any node may run them."""
 
-    def __init__(self, retention: Retention, rows: RetentionRows, ingest: Callable[[], Awaitable[int]]) -> None:
-        """`ingest` counts the pull events of this node."""
+    def __init__(self, retention: Retention, rows: RetentionRows) -> None:
         self._retention = retention
         self._rows = rows
-        self._ingest = ingest
 
     async def run(self) -> int:
         """Run the policies that are due, unless pulls of some node are not counted yet; how much was deleted."""
-        await self._ingest()
         try:
-            await self._retention.refuse_incomplete()
+            return await self._retention.run_due()
         except Taken as reason:
             _log.warning("retention waits", reason=reason.message)
             return 0
-        return await self._retention.run_due()
 
     async def expire(self) -> int:
         """End tags whose time has come; how many were looked at."""

@@ -69,13 +69,10 @@ class Part(NamedTuple):
 
 
 class Segments(NamedTuple):
-    """The segments of a node. `finished`: those that nobody writes any more, oldest first.
-
-    `open_since` is before the first event of all that are being written, in microseconds; None when there are none.
-    """
+    """The segments of a node, oldest first. `growing`: those that may still be written; `finished`: the others."""
 
     finished: list[str]
-    open_since: int | None
+    growing: list[str]
 
 
 class PullSegments(Protocol):
@@ -83,6 +80,14 @@ class PullSegments(Protocol):
 
     def turn(self) -> AbstractContextManager[bool]:
         """True for one at a time of all processes of this node, False for the others."""
+        ...
+
+    def present(self) -> AbstractContextManager[None]:
+        """While it lasts, this process may append events."""
+        ...
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """True when no process of this node may append events; while it lasts none begins to."""
         ...
 
     def node(self) -> str:
@@ -93,8 +98,11 @@ class PullSegments(Protocol):
         """What is there. No two segments of all nodes have the same id, at any time."""
         ...
 
-    def read(self, segment: str, position: int) -> Part:
-        """Events from a position on, a bounded number of them; a position is 0 or comes from a part before."""
+    def read(self, segment: str, position: int, *, growing: bool = False) -> Part:
+        """Events from a position on, a bounded number of them; a position is 0 or comes from a part before.
+
+        Of a `growing` segment all that was appended before the call is read; what is half appended waits.
+        """
         ...
 
     def remove(self, segments: Sequence[str]) -> None:

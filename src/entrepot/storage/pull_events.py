@@ -2,7 +2,8 @@
 
 A segment is mapped into memory, and a record is copied into it: what was copied survives the process. A segment ends
 after a minute or 16 MiB. Its writer holds a flock on it as long as it may write: whoever gets the lock
-knows that the segment is finished, whether its worker has gone on to another one, or has been killed.
+knows that the segment is finished, whether its worker has gone on to another one, or has been killed. What is in it
+can be read, and counted, before that.
 
 A record is a line break and a JSON array of ASCII. The line break comes first, so that a record that was cut off (the
 disk was full, or the power went) spoils no other; that it was cut off shows, as no beginning of an array is one.
@@ -14,7 +15,9 @@ import fcntl
 import json
 import mmap
 import os
+import re
 import secrets
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from json.encoder import encode_basestring_ascii as _quoted
@@ -39,6 +42,8 @@ _SUFFIX = ".events"
 _TYPES = [int, str, str, str, int, int, str, str, int, int]
 _LARGEST = 2**63 - 1  # what a row holds
 _SURELY_SMALL = 19  # digits: with less a number is below _LARGEST
+_NO_NAME = re.compile(r"[^a-z0-9-]+")
+_MACHINE_MAX = 40  # characters
 
 _log = structlog.get_logger()
 
@@ -235,6 +240,7 @@ class SegmentFiles:
         """`part`: bytes that are read at a time, more than the longest record has."""
         self._directory = layout.pulls_directory(data)
         self._part = part
+        self._node = ""
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[bool]:
@@ -247,37 +253,51 @@ class SegmentFiles:
         finally:
             os.close(descriptor)
 
+    @contextlib.contextmanager
+    def present(self) -> Iterator[None]:
+        """See the port; by a shared flock on the file of the node's name, which ends with the process."""
+        descriptor = self._open_name()
+        try:
+            with _errors():
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """See the port."""
+        descriptor = self._open_name()
+        try:
+            yield _is_free(descriptor)
+        finally:
+            os.close(descriptor)
+
     def node(self) -> str:
-        """See the port; to be called in one's turn."""
-        path = self._directory / "node"
-        with _errors():
-            name = path.read_text("ascii") if path.exists() else ""
-            if not name:
-                name = secrets.token_hex(8)
-                path.write_text(name, "ascii")
-            return name
+        """See the port."""
+        if not self._node:
+            with _errors():
+                self._node = _name_of(self._directory / "node")
+        return self._node
 
     def look(self) -> Segments:
         """See the port."""
-        finished: list[str] = []
-        open_since: int | None = None
+        found = Segments([], [])
         with _errors():
             for name in sorted(os.listdir(self._directory)):
-                if not name.endswith(_SUFFIX):
-                    continue
-                segment = name.removesuffix(_SUFFIX)
-                if self._is_finished(segment):
-                    finished.append(segment)
-                elif open_since is None:
-                    open_since = int(segment.partition("-")[0], 16) * 1000
-        return Segments(finished, open_since)
+                if name.endswith(_SUFFIX):
+                    segment = name.removesuffix(_SUFFIX)
+                    (found.finished if self._is_finished(segment) else found.growing).append(segment)
+        return found
 
-    def read(self, segment: str, position: int) -> Part:
+    def read(self, segment: str, position: int, *, growing: bool = False) -> Part:
         """See the port."""
         with _errors(), self._path(segment).open("rb") as file:
             file.seek(position)
             content = file.read(self._part)
-            last = len(content) < self._part
+        last = len(content) < self._part
+        if growing and (last or b"\0" in content):
+            last, content = True, _whole_records(content)
         if not last:
             # The last record may go on: leave it for the next part. What has no line break at all is no record.
             content = content[: content.rfind(b"\n")] if content.rfind(b"\n") > 0 else content
@@ -295,6 +315,11 @@ class SegmentFiles:
             if segments:
                 sync_directory(str(self._directory))
 
+    def _open_name(self) -> int:
+        self.node()
+        with _errors():
+            return os.open(self._directory / "node", os.O_RDONLY | os.O_CLOEXEC)
+
     def _path(self, segment: str) -> Path:
         return self._directory / f"{segment}{_SUFFIX}"
 
@@ -304,6 +329,33 @@ class SegmentFiles:
             return _is_free(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _name_of(path: Path) -> str:
+    """The name in this file; made, durably and once, when it is not there. It begins with the machine's."""
+    with contextlib.suppress(FileNotFoundError):
+        if name := path.read_text("ascii"):
+            return name
+        path.unlink()  # a version before this one was cut off while it wrote
+    make_directory(path.parent)
+    machine = _NO_NAME.sub("-", socket.gethostname().lower())[:_MACHINE_MAX]
+    fresh = path.with_name(f"node-{secrets.token_hex(8)}.new")
+    with fresh.open("x", encoding="ascii") as file:
+        file.write(f"{machine}-{secrets.token_hex(8)}")
+        file.flush()
+        os.fsync(file.fileno())
+    with contextlib.suppress(FileExistsError):  # of two who start at once one has named it
+        os.link(fresh, path)
+    fresh.unlink()
+    sync_directory(str(path.parent))
+    return path.read_text("ascii")
+
+
+def _whole_records(content: bytes) -> bytes:
+    """What of this a writer has surely copied: up to the first zero, as no record has one, without what is cut off."""
+    written = content[:end] if (end := content.find(b"\0")) >= 0 else content
+    last = written.rfind(b"\n")
+    return written if last < 0 or decode(written[last + 1 :]) is not None else written[:last]
 
 
 def _is_free(descriptor: int) -> bool:

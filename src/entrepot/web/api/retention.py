@@ -40,6 +40,7 @@ class OutcomeOut(BaseModel):
 
     items: list[DoomedOut]
     complete_until: Time = Field(description="Pulls before this time are known.")
+    waits_for: list[str] = Field(description="Nodes whose pulls are not known: nothing is deleted while there is one.")
 
 
 class ExpiryIn(BaseModel):
@@ -99,7 +100,8 @@ def namespace_retention_routes(retention: Retention) -> APIRouter:
 
 
 def _shown(outcome: Outcome) -> dict[str, object]:
-    return {"items": [each._asdict() for each in outcome.doomed], "complete_until": outcome.complete_until}
+    items = [each._asdict() for each in outcome.doomed]
+    return {"items": items, "complete_until": outcome.complete_until, "waits_for": outcome.waits_for}
 
 
 def _micro(time: datetime) -> int:
