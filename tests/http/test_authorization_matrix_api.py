@@ -88,7 +88,7 @@ GET    /purges/{id}                                               ! ! ! ! ! ! + 
 DELETE /purges/{id}                                               ! ! ! ! ! ! + ! ! ! ! !
 GET    /namespaces/{namespace}/purges                             ! ! ! ! ! + + ! ! + ! !
 GET    /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! + ! !
-DELETE /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! + ! !
+DELETE /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! ! + ! ! ! ! !
 GET    /repositories/{name}/-/retention                           ? ? ! ! + + + ! ! + + ?
 PUT    /repositories/{name}/-/retention                           ? ? ! ! + + + ! ! + + ?
 GET    /repositories/{name}/-/retention/preview                   ? ? ! ! + + + ! ! + + ?

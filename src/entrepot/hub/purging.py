@@ -204,8 +204,10 @@ class Purging:
         return await self._report(bounds, identity)
 
     async def lift(self, actor: Actor, namespace: str, identity: int, address: str) -> None:
-        """Let the digest come back."""
+        """Let the digest come back, which is for administrators of the installation alone."""
         bounds, caller = await self._bounds(actor, namespace, address)
+        if not _administers(actor):
+            raise Forbidden("only administrators of this registry, who logged in with a password, lift a purge")
         if not await self._rows.lift(bounds, identity, caller):
             raise NotThere(f"{namespace or 'this registry'} has no purge {identity} that bars anything")
 
@@ -221,7 +223,7 @@ class Purging:
     async def _bounds(self, actor: Actor, namespace: str, address: str) -> tuple[Bounds, Caller]:
         """Those of a namespace or an upstream; without a name of the installation: of purges without accounts."""
         if not namespace or namespace in self._aliases:
-            if not actor.administrator or actor.scopes.role < Role.OWNER:
+            if not _administers(actor):
                 raise Forbidden(
                     "purges of the whole installation, and of upstreams, are for administrators who logged in"
                     " with a password"
@@ -263,6 +265,10 @@ def _advice(exposure: Exposure, upstream: str | None, *, counted: bool) -> list[
     if exposure.shared:
         words.append("Look at the images that share its layers: if the secret is in such a layer, purge that layer.")
     return words
+
+
+def _administers(actor: Actor) -> bool:
+    return actor.administrator and actor.scopes.role >= Role.OWNER
 
 
 def _digest(text: str) -> str:

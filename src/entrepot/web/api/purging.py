@@ -35,7 +35,7 @@ class PurgeOut(BaseModel):
     reason: str
     at: Time
     account: str | None
-    lifted_at: Time | None = Field(description="Since when the digest may be pushed again.")
+    lifted_at: Time | None = Field(description="Since when the digest may come back.")
 
 
 class PushOut(BaseModel):
@@ -118,10 +118,10 @@ def purge_routes(purging: Purging) -> APIRouter:
 
 
 def purge_list_routes(purging: Purging) -> APIRouter:
-    """The routes of a namespace."""
+    """The routes of a namespace, or of an upstream by its alias."""
     routes = APIRouter(prefix="/namespaces/{namespace}/purges", tags=["purging"])
 
-    @routes.get("", response_model=Page[PurgeOut], summary="The purges of a namespace")
+    @routes.get("", response_model=Page[PurgeOut], summary="The purges of a namespace, or of an upstream")
     async def purges(who: Who, namespace: str, after: AfterNumber = 0, limit: Limit = PAGE) -> dict[str, object]:
         found: Sequence[Purge] = await purging.list(who, namespace, after, limit + 1)
         return page([each._asdict() for each in found], [each.id for each in found], limit)
@@ -130,7 +130,7 @@ def purge_list_routes(purging: Purging) -> APIRouter:
     async def report(who: Who, namespace: str, id: Identity) -> dict[str, object]:  # noqa: A002 - as the path says it
         return _shown(await purging.report(who, namespace, id))
 
-    @routes.delete("/{id}", status_code=204, summary="Lift a purge: the digest may be pushed again")
+    @routes.delete("/{id}", status_code=204, summary="Lift a purge, as an administrator: the digest may come back")
     async def lift(who: Who, address: Address, namespace: str, id: Identity) -> None:  # noqa: A002
         await purging.lift(who, namespace, id, address)
 
@@ -150,7 +150,7 @@ def installation_purge_routes(purging: Purging) -> APIRouter:
     async def report(who: Who, id: Identity) -> dict[str, object]:  # noqa: A002 - as the path says it
         return _shown(await purging.report(who, "", id))
 
-    @routes.delete("/{id}", status_code=204, summary="Lift such a purge: the digest may be pushed again")
+    @routes.delete("/{id}", status_code=204, summary="Lift such a purge: the digest may come back")
     async def lift(who: Who, address: Address, id: Identity) -> None:  # noqa: A002
         await purging.lift(who, "", id, address)
 
