@@ -8,7 +8,7 @@ from entrepot.data_plane import DataPlane, ages_of
 from entrepot.database.engine import Engine
 from entrepot.database.garbage import DatabaseGarbage
 from entrepot.jobs.garbage import Collection, rhythm
-from entrepot.jobs.runner import Job
+from entrepot.jobs.runner import Job, rest
 from entrepot.proxying import Cache
 from entrepot.registry.garbage import Collector
 from entrepot.registry.listings import Listings
@@ -94,7 +94,7 @@ def _cleaning(settings: Settings, engine: Engine, plane: DataPlane) -> list[Job]
     """What ends what nobody needs any more."""
     cleaning = plane.cleaning
     ages = ages_of(settings)
-    collector = Collector(DatabaseGarbage(engine), ages)
+    collector = Collector(DatabaseGarbage(engine), ages, rest=rest)
     return [
         Job("collect garbage", rhythm(ages), Collection(collector, cleaning.all_agree).run),
         Job("expire uploads", _EXPIRE_SECONDS, cleaning.expire),

@@ -10,6 +10,7 @@ from entrepot.database.engine import Engine
 from entrepot.database.history import DatabaseHistory
 from entrepot.database.manifests import DatabaseManifests
 from entrepot.database.uploads import DatabaseUploads
+from entrepot.jobs.runner import rest
 from entrepot.jobs.uploads import UploadCleaning
 from entrepot.registry.blobs import Blobs
 from entrepot.registry.deletion import Deletions
@@ -52,7 +53,7 @@ def make_data_plane(settings: Settings, engine: Engine, store: Bytes) -> DataPla
         Manifests(manifest_rows, accept_missing=accept_missing),
         Deletions(DatabaseDeletions(engine), manifest_rows, enabled=settings.storage.delete.enabled),
         History(DatabaseHistory(engine), manifest_rows),
-        UploadCleaning(upload_rows, {store.name: store}),
+        UploadCleaning(upload_rows, {store.name: store}, rest),
         Downloads(),
     )
 

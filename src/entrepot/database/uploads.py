@@ -77,7 +77,9 @@ _TRASHED = (  # while a backup runs, what it names may be on its way out and mus
     "SELECT store, key FROM trash WHERE NOT EXISTS (SELECT 1 FROM lifecycle"
     " WHERE removals_held_until > now_us() AND removals_held_until <= now_us() + 3600000000) LIMIT :limit"
 )
-_FORGET_TRASH = "DELETE FROM trash WHERE store = :store AND key = :key"
+_KEYS = 50  # that one statement forgets
+_TRASH_SLOTS = ", ".join(f"(CAST(:store{number} AS text), CAST(:key{number} AS text))" for number in range(_KEYS))
+_FORGET_TRASH = f"DELETE FROM trash WHERE (store, key) IN (VALUES {_TRASH_SLOTS})"  # noqa: S608 - constants
 _LIMITED = (
     "SELECT 1 FROM repositories r JOIN accounts n ON n.id = r.namespace_id JOIN plans p ON p.name = n.plan"
     " WHERE r.id = :repository AND p.storage IS NOT NULL"
@@ -286,8 +288,12 @@ class DatabaseUploads:
         """See the port."""
 
         async def empty(transaction: Transaction) -> None:
-            for store, key in keys:
-                await transaction.run(_FORGET_TRASH, store=store, key=key)
+            for start in range(0, len(keys), _KEYS):
+                these: dict[str, object] = {}
+                for number in range(_KEYS):
+                    store, key = keys[start + number] if start + number < len(keys) else ("", "")
+                    these |= {f"store{number}": store, f"key{number}": key}
+                await transaction.run(_FORGET_TRASH, **these)
 
         await self._engine.write(empty, durable=False)
 

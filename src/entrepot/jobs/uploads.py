@@ -1,12 +1,14 @@
 """Uploads past their time end, and bytes that nothing names any more are removed."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 
 import structlog
 
 from entrepot.registry.errors import StorageError
+from entrepot.registry.garbage import Rest
 from entrepot.registry.ports import Bytes, Housekeeping
 
 _STEP = 100
@@ -17,9 +19,10 @@ _log = structlog.get_logger()
 class UploadCleaning:
     """The two jobs that keep the store free of leftovers."""
 
-    def __init__(self, rows: Housekeeping, stores: Mapping[str, Bytes]) -> None:
-        """`stores`: by name."""
+    def __init__(self, rows: Housekeeping, stores: Mapping[str, Bytes], rest: Rest | None = None) -> None:
+        """`stores`: by name; `rest`: between the removals from the trash."""
         self._rows = rows
+        self._rest = rest
         self._stores = stores
         self._agreed: set[str] = set()
 
@@ -38,7 +41,11 @@ class UploadCleaning:
             return 0
         total = 0
         while keys := [key for key in await self._rows.trashed(_STEP) if key[0] in self._stores]:
-            await self._remove(keys)
+            for start in range(0, len(keys), _AT_ONCE):
+                began = time.monotonic()
+                await self._remove(keys[start : start + _AT_ONCE])
+                if self._rest is not None:
+                    await self._rest(time.monotonic() - began)
             total += len(keys)
         return total
 

@@ -9,7 +9,7 @@ jumps shortens nothing.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -17,6 +17,10 @@ from uuid import uuid4
 
 STEP = 50  # rows that one transaction changes: pulls and pushes come in between
 _LEASE = 60  # seconds
+_RENEW = 20  # seconds
+
+Rest = Callable[[float], Awaitable[None]]
+"""Waits after so many seconds of work in the background, so that requests beside it hardly notice."""
 
 
 class Ages(NamedTuple):
@@ -109,6 +113,11 @@ class Collected:
 
     counts: dict[Phase, int] = field(default_factory=dict)
 
+    def add(self, phase: Phase, count: int) -> None:
+        """One step more."""
+        if count:
+            self.counts[phase] = self.counts.get(phase, 0) + count
+
     @property
     def total(self) -> int:
         """How many moves."""
@@ -118,30 +127,47 @@ class Collected:
 class Collector:
     """Collects in small steps."""
 
-    def __init__(self, rows: GarbageRows, ages: Ages, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock`: monotonic, in seconds."""
+    def __init__(
+        self, rows: GarbageRows, ages: Ages, clock: Callable[[], float] = time.monotonic, rest: Rest | None = None
+    ) -> None:
+        """`clock`: monotonic, in seconds; `rest`: between the steps of the job."""
         self._rows = rows
         self._ages = ages
         self._clock = clock
+        self._rest = rest
         self._owner = uuid4().hex
         self._last: float | None = None
 
     async def run(self) -> Collected:
-        """As a job: only with the lease, and not while paused."""
+        """As a job: only while it has the lease and nobody has paused it."""
+        collected = Collected()
+        turn = await self._take_turn()
+        if turn is None:
+            return collected
+        began = renewed = self._clock()
+        async for phase, count in self.steps(turn.elapsed):
+            collected.add(phase, count)
+            if self._rest is not None:
+                await self._rest(self._clock() - began)
+            began = self._clock()
+            if began - renewed > _RENEW:
+                renewed = began
+                if await self._take_turn() is None:
+                    break
+        return collected
+
+    async def _take_turn(self) -> Turn | None:
         now = self._clock()
         passed = 0 if self._last is None else now - self._last
         turn = await self._rows.take_turn(self._owner, _us(passed), _us(_LEASE))
         self._last = None if turn is None else now
-        if turn is None or turn.paused:
-            return Collected()
-        return await self.collect(turn.elapsed)
+        return None if turn is None or turn.paused else turn
 
-    async def collect(self, elapsed: int | None = None) -> Collected:
+    async def collect(self) -> Collected:
         """Everything that is due now, whoever has the lease: several at once do no harm."""
         collected = Collected()
-        async for phase, count in self.steps(elapsed):
-            if count:
-                collected.counts[phase] = collected.counts.get(phase, 0) + count
+        async for phase, count in self.steps():
+            collected.add(phase, count)
         return collected
 
     async def steps(self, elapsed: int | None = None) -> AsyncIterator[tuple[Phase, int]]:
