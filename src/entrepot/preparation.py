@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+import ssl
 import sys
 import traceback
 from ipaddress import ip_address
@@ -24,7 +25,7 @@ class NotReady(Exception):
 def prepare(settings: Settings) -> list[tuple[socket.socket, ...]]:
     """Check the data directory and the certificate, migrate the database, and bind the sockets of each worker."""
     _check_directory(settings)
-    _check_certificate(settings)
+    _check_certificates(settings)
     if not settings.open:
         root_secret(settings)
         _check_htpasswd(settings)
@@ -81,8 +82,13 @@ def _check_directory(settings: Settings) -> None:
         raise NotReady(f"the data directory {directory} cannot be used: {error.strerror}") from None
 
 
-def _check_certificate(settings: Settings) -> None:
-    tls = settings.http.tls
+def _check_certificates(settings: Settings) -> None:
+    tls, authority = settings.http.tls, settings.cluster.ca
+    if authority is not None:
+        try:
+            ssl.create_default_context(cafile=authority)
+        except OSError as error:
+            raise NotReady(f"the authority {authority} (cluster.ca) cannot be used: {error}") from None
     if tls.certificate is None or tls.key is None:
         return
     from entrepot.web.tls import tls_context

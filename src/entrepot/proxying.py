@@ -120,7 +120,7 @@ def _among_others(
 
     key = NodeKey(settings.secret_key.encode())
     rows = DatabaseLeases(engine, settings.cluster.advertise, LEASE_SECONDS)
-    peers = NodeClient(key.sign)
+    peers = NodeClient(key.sign, settings.cluster.ca)
     stack.push_async_callback(peers.close)
     door = NodeDoor(ARRIVING, Arrivals(spools), key)
     return Nodes(rows, peers), door, [Job("forget leases", _CLEAN_SECONDS, rows.forget)]

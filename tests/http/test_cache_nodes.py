@@ -2,9 +2,13 @@
 
 import os
 import re
+import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,6 +16,7 @@ import pytest
 from entrepot.access.node_key import NodeKey
 from tests.http.conftest import large
 from tests.support.cache_nodes import ALIAS, SECRET, Reader, a_node
+from tests.support.certificates import new_authority
 from tests.support.scripted_upstream import Script, scripted_upstream
 from tests.support.serving import Server, digest_of
 
@@ -46,7 +51,7 @@ def scene(running: Scene) -> Scene:
     script.resume.set()
     script.resume.clear()
     script.held = None
-    script.faults, script.asked = {}, type(script.asked)()
+    script.faults, script.quirks, script.asked = {}, set(), type(script.asked)()
     script.ranges_asked.clear()
     return running
 
@@ -92,9 +97,7 @@ def test_the_other_node_reads_while_the_blob_arrives(scene: Scene, name: str) ->
     assert all(reader.rest() == layer for reader in readers)
     assert part.rest() == layer[1000:1500001]
     assert fetched(scene, name, digest) == 1
-    told = re.search(rb"entrepot_upstream_from_nodes_total\{.*\} (\d+)", scene.nodes[1].get("/metrics").body)
-    assert told is not None
-    assert int(told[1]) >= 1
+    assert from_nodes(scene.nodes[1]) >= 1
 
 
 def test_a_node_that_comes_late_reads_the_store(scene: Scene, name: str) -> None:
@@ -173,6 +176,65 @@ def test_what_nodes_ask_each_other_is_answered_only_when_it_is_signed_lately_and
     assert node.get(absent, {"Authorization": key.sign("GET", absent)}).status == 404
     scene.script.resume.set()
     assert reader.rest() == layer
+
+
+def from_nodes(node: Server, tls: ssl.SSLContext | None = None) -> int:
+    """How many blobs a node has read from another one while that fetched them."""
+    told = re.search(rb"entrepot_upstream_from_nodes_total\{.*\} (\d+)", Reader(node, "/metrics", 0, tls).rest())
+    assert told is not None
+    return int(told[1])
+
+
+@pytest.mark.xdist_group("large")
+def test_nodes_speak_tls_with_those_alone_whose_certificates_they_trust(
+    tmp_path: Path, postgres_server: str, s3_server: str
+) -> None:
+    authority = new_authority(tmp_path, "the nodes' authority")
+    certificate = authority.certify("127.0.0.1")
+    ca, tls = str(authority.root.certificate), ssl.create_default_context(cafile=authority.root.certificate)
+    secure = {"http__tls__certificate": str(certificate.certificate), "http__tls__key": str(certificate.key)}
+    with (
+        large(postgres_server, s3_server) as shared,
+        scripted_upstream() as upstream,
+        a_node(tmp_path / "a", upstream.url, {**shared, **secure}, cluster__ca=ca) as one,
+        a_node(tmp_path / "b", upstream.url, {**shared, **secure}, cluster__ca=ca) as other,
+        a_node(tmp_path / "c", upstream.url, {**shared, **secure}) as stranger,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        layer = os.urandom(2_000_000)
+        digest = digest_of(layer)
+        manifest = upstream.script.push("v1", layer)
+        upstream.script.held = SENT
+        assert Reader(one, f"/v2/{ALIAS}/library/app/manifests/v1", 0, tls).rest() == manifest
+        first, second = (Reader(node, of("library/app", digest), SENT // 2, tls) for node in (one, other))
+        assert second.got == layer[: SENT // 2], "while it arrives"
+        late = beside.submit(lambda: Reader(stranger, of("library/app", digest), 0, tls).rest())
+        upstream.script.resume.set()
+        assert [first.rest(), second.rest(), late.result()] == [layer] * 3
+        assert [from_nodes(node, tls) for node in (one, other, stranger)] == [0, 1, 0]
+        assert upstream.script.asked["GET", f"/v2/library/app/blobs/{digest}"] == 1
+
+
+def test_an_authority_that_cannot_be_read_is_said_before_the_server_starts(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    command = [sys.executable, "-m", "entrepot", "serve", "--open", "--data-dir", str(tmp_path)]
+    environment = {**os.environ, "ENTREPOT_CLUSTER__CA": str(tmp_path / "ca.pem")}
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (refused.returncode, f"{tmp_path / 'ca.pem'} (cluster.ca)" in refused.stderr) == (1, True)
+
+
+def test_a_blob_of_which_nobody_says_how_large_it_is_is_fetched_once_by_two_nodes(scene: Scene, name: str) -> None:
+    layer = os.urandom(2_000_000)
+    digest = digest_of(layer)
+    scene.script.blobs[digest] = layer  # no manifest names it
+    scene.script.held, scene.script.quirks = SENT, {"no-length"}
+    with ThreadPoolExecutor(4) as clients:
+        asked = [clients.submit(scene.nodes[at % 2].get, of(name, digest)) for at in range(4)]
+        while not fetched(scene, name, digest):
+            pass
+        scene.script.resume.set()
+        assert [each.result().body for each in asked] == [layer] * 4
+    assert fetched(scene, name, digest) == 1
 
 
 def test_a_server_that_is_alone_has_no_door_for_nodes(server: Server) -> None:

@@ -1,9 +1,10 @@
 """Nodes that read through the same upstream together, and clients of them that read while a blob arrives."""
 
 import json
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPConnection, IncompleteRead
+from http.client import HTTPConnection, HTTPSConnection, IncompleteRead
 from pathlib import Path
 
 from tests.support.services import free_ports
@@ -19,9 +20,10 @@ def a_node(
 ) -> Iterator[Server]:
     """A server that is one of several; `upstream` is the URL of ALIAS, `shared` the database and the store of all."""
     port = port or free_ports(1)
+    scheme = "https" if "http__tls__certificate" in shared else "http"
     configured = {
         "http__listen": f"127.0.0.1:{port}",
-        "cluster__advertise": advertise or f"http://127.0.0.1:{port}",
+        "cluster__advertise": advertise or f"{scheme}://127.0.0.1:{port}",
         "secret_key": SECRET,
         "upstreams": json.dumps({ALIAS: {"url": upstream}}),
     }
@@ -32,8 +34,12 @@ def a_node(
 class Reader:
     """A client that has the head of its answer and the first bytes."""
 
-    def __init__(self, server: Server, target: str, first: int, **headers: str) -> None:
-        self._connection = HTTPConnection(*server.address, timeout=60)
+    def __init__(
+        self, server: Server, target: str, first: int, tls: ssl.SSLContext | None = None, /, **headers: str
+    ) -> None:
+        """`first`: how many bytes to wait for; `tls` where the server speaks it."""
+        secure = HTTPSConnection(*server.address, timeout=60, context=tls) if tls is not None else None
+        self._connection = secure or HTTPConnection(*server.address, timeout=60)
         self._connection.request("GET", target, headers=headers)
         self._response = self._connection.getresponse()
         self.status = self._response.status

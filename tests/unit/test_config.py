@@ -147,7 +147,7 @@ upstreams:
   ghcr.io: {username: bot, password: secret, fresh: {v*: pinned, "*": 5m}, allow: [org/*], size: 20GB, read: everyone}
 cache: {size: 20GB, images: ["ghcr.io/org/app:v1"], images_file: images.txt, platforms: [linux/amd64], refresh: 1h}
 mirror: {upstream: ghcr.io, listen: ":5001", everywhere: no}
-cluster: {advertise: "http://10.0.0.5:5000"}
+cluster: {advertise: "http://10.0.0.5:5000", ca: nodes.pem}
 log: {level: debug, format: text, access: off}
 """
 

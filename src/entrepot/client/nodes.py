@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpcore2
@@ -21,9 +22,10 @@ _MOST = 256  # connections to all nodes
 class NodeClient:
     """The other nodes, by the address that each of them has written into its lease."""
 
-    def __init__(self, sign: Callable[[str, str], str]) -> None:
-        """`sign` gives the Authorization of a method and a target."""
+    def __init__(self, sign: Callable[[str, str], str], authority: Path | None = None) -> None:
+        """`sign` gives the Authorization of a method and a target; `authority` certifies nodes, as the system's do."""
         self._sign = sign
+        self._authority = authority
         self._plain = httpcore2.AsyncConnectionPool(max_connections=_MOST)
         self._secure: httpcore2.AsyncConnectionPool | None = None
 
@@ -58,6 +60,6 @@ class NodeClient:
             return self._plain
         if self._secure is None:
             self._secure = httpcore2.AsyncConnectionPool(
-                tls_context(None, None, None, verify=True), max_connections=_MOST
+                tls_context(self._authority, None, None, verify=True), max_connections=_MOST
             )
         return self._secure

@@ -266,6 +266,11 @@ class Cluster:
         "Where the other nodes reach this one: then they fetch each blob and manifest of an upstream once, together."
         " Empty: this node fetches for itself.",
     )
+    ca: Path | None = _one(
+        kinds.OPTIONAL_PATH,
+        None,
+        "File with an authority, PEM, that the nodes' certificates may be of, besides the system's.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
