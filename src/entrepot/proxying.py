@@ -31,6 +31,7 @@ from entrepot.proxy.repositories import Repositories
 from entrepot.proxy.sources import Sources
 from entrepot.proxy.turns import Turns
 from entrepot.proxy.upstream import Upstream, Upstreams
+from entrepot.proxy.uses import Uses
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import Bytes
 from entrepot.storage.spools import SpoolFiles
@@ -96,8 +97,9 @@ def make_cache(
     known, rows = DatabaseUpstreams(engine), plane.manifest_rows
     stored = Manifests(rows, accept_missing=True, durable=False)
     manifests = ProxiedManifests(sources, stored, rows, known, Turns(spools, nodes))
-    blobs = ProxiedBlobs(sources, plane.blob_rows, rows, known, plane.uploads, store, flights)
-    repositories = Repositories(upstreams, plane.manifests, plane.blobs, manifests, blobs)
+    uses = Uses(known)
+    blobs = ProxiedBlobs(sources, plane.blob_rows, rows, known, plane.uploads, store, flights, uses)
+    repositories = Repositories(upstreams, plane.manifests, plane.blobs, manifests, blobs, uses)
     keeping = Keeping(lambda: _listed(settings), settings.cache.platforms, upstreams, rows, manifests, blobs)
     eviction = Eviction(upstreams, settings.cache.size, known, keeping.held)
     jobs = [*_jobs(settings, spools, eviction, keeping, ledger), *cluster_jobs]
@@ -129,7 +131,7 @@ def _among_others(
 def _jobs(settings: Settings, spools: SpoolFiles, eviction: Eviction, keeping: Keeping, ledger: Ledger) -> list[Job]:
     jobs = [Job("remove what never arrived", _CLEAN_SECONDS, spools.clean)]
     if ledger.worker == 0:  # two at once would let go twice as much
-        jobs.append(Job("keep upstreams within their size", _EVICT_SECONDS, eviction.run))
+        jobs.append(Job("keep upstreams within their size", _EVICT_SECONDS, eviction.run, at_once=True))
     if ledger.worker == 0 and (settings.cache.images or settings.cache.images_file is not None):
         jobs.append(Job("fetch images to keep", settings.cache.refresh, keeping.fetch, at_once=True))
     return jobs

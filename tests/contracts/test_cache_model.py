@@ -25,6 +25,7 @@ from entrepot.proxy.manifests import ProxiedManifests
 from entrepot.proxy.sources import Sources
 from entrepot.proxy.turns import Turns
 from entrepot.proxy.upstream import ALWAYS, PINNED, Freshness, Place, Upstream, Upstreams
+from entrepot.proxy.uses import USE_SECONDS
 from entrepot.registry.errors import Denied, ManifestUnknown, RegistryError, UpstreamBusy, UpstreamError
 from entrepot.registry.manifests import Manifests
 from entrepot.storage.spools import SpoolFiles
@@ -286,7 +287,7 @@ class EvictionModel:
                 case "store":
                     await self._store()
                 case "wait":
-                    await self.clock.wait(self.random.choice((60.0, HOUR, 5 * HOUR)))
+                    await self.clock.wait(self.random.choice((60.0, 420.0, HOUR, 5 * HOUR)))
                 case "evict":
                     await self._evict()
                 case step if self.blobs:
@@ -328,14 +329,14 @@ class EvictionModel:
         now = self.clock.passed
         assert not [blob for blob in gone if blob.kept], "what is kept stays"
         assert not [blob for blob in gone if now - blob.used < IN_USE - 60], "what is being pulled stays"
-        idle = [blob for blob in stays if not blob.kept and now - blob.used > HOUR + IN_USE + 60]
+        idle = [blob for blob in stays if not blob.kept and now - blob.used > USE_SECONDS + IN_USE + 60]
         for alias, size in [*zip(self.ALIASES, self.SIZES, strict=True), ("", self.ALL)]:
             held = sum(blob.size for blob in stays if alias in ("", blob.alias))
             mine = [blob for blob in idle if alias in ("", blob.alias)]
             assert size is None or held <= size or not mine, "it is larger than it may be, and something could go"
         for alias in self.ALIASES:
             newest = max((blob.used for blob in gone if blob.alias == alias), default=0.0)
-            older = [blob for blob in idle if blob.alias == alias and blob.used < newest - HOUR]
+            older = [blob for blob in idle if blob.alias == alias and blob.used < newest - USE_SECONDS]
             assert not older, "what was used longer ago goes first"
         await self._check_bytes(stays, gone)
 

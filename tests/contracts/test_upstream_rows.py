@@ -13,9 +13,10 @@ from entrepot.proxy.eviction import Eviction
 from entrepot.proxy.keeping import Held
 from entrepot.proxy.ports import Seen
 from entrepot.proxy.upstream import Upstream, Upstreams
+from entrepot.proxy.uses import USE_SECONDS
 from entrepot.registry.manifests import Manifests
 from tests.support.rows import Rows
-from tests.support.serving import OCI_EMPTY, a_manifest, an_image, descriptor, digest_of
+from tests.support.serving import OCI_CONFIG, OCI_EMPTY, a_manifest, an_image, descriptor, digest_of
 
 _ANY_TIME = -(2.0**42)  # seconds: also what is used in the future
 
@@ -205,12 +206,28 @@ async def test_of_an_evicted_blob_the_bytes_stay_as_long_as_anybody_else_holds_t
     assert unheld not in {row[0] for row in left}
 
 
-async def test_a_use_is_noted_to_the_hour(rows: Rows) -> None:
+async def last_uses(rows: Rows, *digests: str) -> list[int]:
+    statement = "SELECT used_at FROM links WHERE blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
+    return [(await rows.engine.read(statement, digest=digest))[0][0] for digest in digests]
+
+
+async def test_a_use_is_noted_to_five_minutes(rows: Rows) -> None:
     upstreams, name = await a_repository(rows)
     digest = await a_linked_blob(rows, name, 5, 1)
     await upstreams.used(name, digest)
-    ((used,),) = await rows.engine.read(
-        "SELECT used_at FROM links WHERE blob_id = (SELECT id FROM blobs WHERE digest = :digest)", digest=digest
-    )
-    assert used % 3_600_000_000 == 0
-    assert used > 1
+    (used,) = await last_uses(rows, digest)
+    assert used % (USE_SECONDS * 1_000_000) == 0
+    assert 0 <= await upstreams.now() - used < 2 * USE_SECONDS * 1_000_000
+
+
+async def test_who_begins_to_pull_an_image_uses_all_its_blobs_there_and_no_others(rows: Rows) -> None:
+    upstreams, name = await a_repository(rows)
+    _, elsewhere = await a_repository(rows)
+    layer, config, another = [await a_linked_blob(rows, name, 5, 1) for _ in range(3)]
+    of_other = await a_linked_blob(rows, elsewhere, 5, 1)
+    named = [{"mediaType": "application/x.layer", "digest": each, "size": 5} for each in (layer, of_other)]
+    content = a_manifest({"config": {"mediaType": OCI_CONFIG, "digest": config, "size": 5}, "layers": named})
+    manifests = Manifests(DatabaseManifests(rows.engine, ReadCache(rows.engine)), accept_missing=True)
+    await manifests.push(name, content, None, None, ["v1"], Caller())
+    await upstreams.used_image(name, digest_of(content))
+    assert [used > 1 for used in await last_uses(rows, layer, config, another, of_other)] == [True, True, False, False]

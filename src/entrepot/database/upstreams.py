@@ -14,6 +14,7 @@ from entrepot.database.tag_rules import refuse_delete, rules_of
 from entrepot.proxy.eviction import Evicted
 from entrepot.proxy.keeping import Held
 from entrepot.proxy.ports import Seen
+from entrepot.proxy.uses import USE_SECONDS
 from entrepot.registry.errors import Denied
 
 # Nobody lists what comes from an upstream: who may read it is decided by the upstream's configuration.
@@ -60,10 +61,17 @@ _NAMED = (
     " JOIN manifests m ON m.id = t.manifest_id WHERE r.name = :name AND t.name = :tag AND m.digest = :digest"
 )
 _NOW = "SELECT now_us()"
-_HOUR = 3_600_000_000  # microseconds: last use is kept to the hour, so that pulls seldom write
+_STEP = USE_SECONDS * 1_000_000  # microseconds
+_NOW_NOTED = f"now_us() / {_STEP} * {_STEP}"
 _USED = (
-    f"UPDATE links SET used_at = now_us() / {_HOUR} * {_HOUR} WHERE repository_id = (SELECT id FROM repositories"  # noqa: S608
-    " WHERE name = :name) AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
+    f"UPDATE links SET used_at = {_NOW_NOTED} WHERE repository_id = (SELECT id FROM repositories WHERE name = :name)"  # noqa: S608
+    " AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
+)
+_USED_IMAGE = (
+    f"UPDATE links SET used_at = {_NOW_NOTED} WHERE (used_at IS NULL OR used_at < {_NOW_NOTED})"  # noqa: S608
+    " AND EXISTS (SELECT 1 FROM repositories r JOIN manifests m ON m.repository_id = r.id"
+    " JOIN manifest_references f ON f.manifest_id = m.id JOIN blobs b ON b.digest = f.digest"
+    " WHERE r.name = :name AND m.digest = :digest AND links.repository_id = r.id AND links.blob_id = b.id)"
 )
 _OF_UPSTREAM = (
     " FROM links l JOIN repositories r ON r.id = l.repository_id JOIN blobs b ON b.id = l.blob_id"
@@ -73,10 +81,10 @@ _OF_ALL = _OF_UPSTREAM.replace("= :alias", "IS NOT NULL")
 _HELD = f"SELECT COALESCE(CAST(SUM(b.size) AS bigint), 0){_OF_UPSTREAM}"
 _HELD_BY_ALL = _HELD.replace(_OF_UPSTREAM, _OF_ALL)
 _ORDER = "COALESCE(l.used_at, l.created_at), l.created_at, r.id, b.id"
-_OLDEST = (  # used_at is of the beginning of an hour, so it is compared with that
+_OLDEST = (  # what was used may have been used a step later than is noted
     f"SELECT {_ORDER}, r.name, b.digest, b.size, b.store, b.key{_OF_UPSTREAM}"
     " AND ((l.used_at IS NULL AND l.created_at <= CAST(:before AS bigint))"
-    f" OR l.used_at <= CAST(:before AS bigint) / {_HOUR} * {_HOUR} - {_HOUR})"
+    f" OR l.used_at <= CAST(:before AS bigint) - {_STEP})"
     f" AND ({_ORDER}) > (CAST(:a AS bigint), CAST(:b AS bigint), CAST(:c AS bigint), CAST(:d AS bigint))"
     f" ORDER BY {_ORDER} LIMIT :limit"
 )
@@ -188,8 +196,15 @@ class DatabaseUpstreams:
     async def used(self, repository: str, digest: str) -> None:
         """See the port."""
 
+        await self._note(_USED, repository, digest)
+
+    async def used_image(self, repository: str, digest: str) -> None:
+        """See the port."""
+        await self._note(_USED_IMAGE, repository, digest)
+
+    async def _note(self, statement: str, repository: str, digest: str) -> None:
         async def note(transaction: Transaction) -> None:
-            await transaction.run(_USED, name=repository, digest=digest)
+            await transaction.run(statement, name=repository, digest=digest)
 
         await self._engine.write(note, durable=False)
 

@@ -6,7 +6,6 @@ itself says that the repository has it. That the bytes are here for another repo
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -21,12 +20,11 @@ from entrepot.proxy.manifests import NOBODY
 from entrepot.proxy.ports import UpstreamRows
 from entrepot.proxy.sources import Sources
 from entrepot.proxy.upstream import Place
+from entrepot.proxy.uses import Uses
 from entrepot.registry.admission import admitted
 from entrepot.registry.errors import Unauthorized, UpstreamSlow
 from entrepot.registry.ports import BlobRows, Bytes, RepositoryRows, StoredBlob
 from entrepot.registry.uploads import Incoming, Uploads
-
-_REMEMBERED = 20_000  # blobs of which a worker knows that their use is written down
 
 
 class ProxiedBlobs:
@@ -41,6 +39,7 @@ class ProxiedBlobs:
         uploads: Uploads,
         store: Bytes,
         flights: Flights,
+        uses: Uses,
     ) -> None:
         self._sources = sources
         self._rows = rows
@@ -49,15 +48,14 @@ class ProxiedBlobs:
         self._uploads = uploads
         self._bytes = store
         self._flights = flights
-        self._used: dict[tuple[str, str], int] = {}
-        self._notes: set[asyncio.Task[None]] = set()
+        self._uses = uses
 
     async def find(self, name: str, digest: Digest, place: Place, grant: Grant) -> StoredBlob:
         """The blob; one that is not here begins to arrive."""
         found = await self._stored(name, digest, place, grant)
         if found is not None:
             self._sources.of(place).page.add(Count.SAVED_BYTES, found.size)
-            self._note_use(name, str(digest))
+            self._uses.blob(name, str(digest))
             return found
         await self._may_be_fetched(name, place, grant)
         async with _in_time(place.upstream.alias):
@@ -108,18 +106,6 @@ class ProxiedBlobs:
         if found is not None and not grant.covers(name, found.repository_id, found.rights_version):
             raise Unauthorized
         return found
-
-    def _note_use(self, name: str, digest: str) -> None:
-        """Write down that this was asked for, once an hour, and let nobody wait for it."""
-        hour = int(time.time() // 3600)
-        if self._used.get((name, digest)) == hour:
-            return
-        if len(self._used) >= _REMEMBERED:
-            self._used.clear()
-        self._used[name, digest] = hour
-        task = asyncio.create_task(self._known.used(name, digest))
-        self._notes.add(task)
-        task.add_done_callback(self._notes.discard)
 
     async def _size(self, name: str, digest: Digest, place: Place) -> int:
         """The size in bytes, -1 when it is not known; BlobUnknown when this repository has no such blob, Barred when

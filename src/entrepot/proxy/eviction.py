@@ -2,7 +2,8 @@
 
 An upstream is charged for its links. Bytes that no other link and no hosted manifest holds are removed with the last
 one; who is reading them goes on. Manifests stay: they are small, and they say what may be fetched again. Images that
-are kept, and what was used in the last minutes, stay even when that is more than the size.
+are kept, and what was used in the last minutes, stay even when that is more than the size: so whoever has begun to pull
+an image finds all of it.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -13,7 +14,7 @@ from entrepot.proxy.upstream import Upstreams
 
 _STEP = 50  # links that one transaction looks at
 _EVERYTHING = 2**62  # bytes
-IN_USE = 600.0
+IN_USE = 300.0
 """Seconds since its last use in which a blob is taken for part of an image that is being pulled."""
 
 
@@ -40,8 +41,8 @@ class HeldRows(Protocol):
         spared: Collection[Held] = (),
         after: tuple[int, ...] | None = None,
     ) -> Evicted:
-        """End the links that were not used for longest, and not for `unused` seconds (as uses are noted: to the hour),
-        until `excess` bytes are free; at most `limit` are looked at."""
+        """End the links that were not used for longest, and not for `unused` seconds (and USE_SECONDS, to
+        which uses are noted), until `excess` bytes are free; at most `limit` are looked at."""
         ...
 
 

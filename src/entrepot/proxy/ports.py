@@ -81,7 +81,11 @@ class UpstreamRows(Protocol):
         ...
 
     async def used(self, repository: str, digest: str) -> None:
-        """The blob was asked for in this hour."""
+        """The blob was asked for lately (see USE_SECONDS)."""
+        ...
+
+    async def used_image(self, repository: str, digest: str) -> None:
+        """The manifest was asked for lately, and so will be the blobs that it names."""
         ...
 
     async def now(self) -> int:

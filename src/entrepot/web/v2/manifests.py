@@ -50,7 +50,8 @@ class ManifestDoor:
         if self._desk is not None and name == PREVIEW:
             return Answer(200, [(b"content-type", OCI_INDEX.encode()), *await self._desk.shown(visit)], PREVIEW_CONTENT)
         if at is None:
-            found = await self._repositories.find_manifest(name, str(wanted), visit.grant)
+            whole = request.method == "GET"
+            found = await self._repositories.find_manifest(name, str(wanted), visit.grant, whole=whole)
         elif isinstance(wanted, str):
             found = await self._history.find(name, wanted, time_from(at), visit.grant)
         else:
