@@ -116,7 +116,7 @@ def _lifecycle(
     engine, rights = house.engine, house.rights
     rules = TagRules(DatabaseTagRules(engine), rights)
     aliases = {each.alias for each in upstreams}
-    purging = Purging(DatabasePurges(engine), rights, plane.cleaning.remove, aliases, counts_pulls=True)
+    purging = Purging(DatabasePurges(engine), rights, plane.cleaning, aliases, counts_pulls=True)
     return [
         digest_routes(Digests(DatabaseDigests(engine), rights)),
         tag_rule_routes(rules),

@@ -37,7 +37,7 @@ def make_open_api(
 ) -> Api:
     """The API of a worker."""
     rules = TagRules(DatabaseTagRules(engine), rights)
-    purging = Purging(DatabasePurges(engine), rights, plane.cleaning.remove, (), counts_pulls=False)
+    purging = Purging(DatabasePurges(engine), rights, plane.cleaning, (), counts_pulls=False)
     deleted = DeletedRepositories(DatabaseDeletedRepositories(engine, settings.lifecycle.undo), rights)
     return Api(
         [

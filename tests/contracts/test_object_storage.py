@@ -280,3 +280,37 @@ async def test_what_was_removed_before_anybody_looked_goes_with_its_mark(bucket:
     assert len(bucket.versions()) == 2
     await store.delete("key")
     assert bucket.versions() == []
+
+
+async def test_it_says_what_becomes_of_older_versions(bucket: Bucket) -> None:
+    assert await a_store(bucket).older_versions() == (
+        False,
+        f"the bucket {bucket.name} keeps no older versions of objects",
+    )
+    bucket.keep_versions()
+    store = a_store(bucket)
+    deleted = f"the bucket {bucket.name} keeps older versions: they are deleted too"
+    assert await store.older_versions() == (False, f"{deleted}, if the key has s3:DeleteObjectVersion")
+    await store.write("key", chunks(b"secret"), [])
+    await store.delete("key")
+    assert await store.older_versions() == (False, deleted)
+
+
+@pytest.mark.parametrize("action", ["s3:GetBucketVersioning", "s3:ListBucketVersions", "s3:DeleteObjectVersion"])
+async def test_where_the_key_lacks_a_right_older_versions_stay_and_it_says_so(bucket: Bucket, action: str) -> None:
+    bucket.keep_versions()
+    bucket.forbid(action)
+    store = a_store(bucket)
+    await store.write("key", chunks(b"secret"), [])
+    await store.delete("key")
+    with pytest.raises(FileNotFoundError):
+        await all_of(store.read("key"))
+    found = await store.older_versions()
+    assert found.stay
+    assert f"older versions of objects in the bucket {bucket.name}, if it keeps them, stay" in found.words
+    assert action in found.words
+
+
+async def test_where_the_bucket_is_away_it_says_that_versions_cannot_be_read(bucket: Bucket) -> None:
+    found = await a_store(bucket, endpoint="http://127.0.0.1:1").older_versions()
+    assert (found.stay, "cannot be read now" in found.words) == (True, True)

@@ -6,6 +6,7 @@ ENTREPOT_TEST_S3=http://HOST:PORT names one that `s3-gateway` started already.
 import hashlib
 import hmac
 import http.client
+import json
 import os
 import re
 import subprocess
@@ -50,6 +51,13 @@ class Bucket:
     def keep_versions(self) -> None:
         """Keep what is replaced or removed from now on."""
         self._request("PUT", "versioning=", content=_VERSIONING)
+
+    def forbid(self, action: str) -> None:
+        """Refuse this to everybody, by a policy of the bucket."""
+        denied = {"Effect": "Deny", "Principal": "*", "Action": [action]}
+        places = [f"arn:aws:s3:::{self.name}", f"arn:aws:s3:::{self.name}/*"]
+        policy = {"Version": "2012-10-17", "Statement": [{**denied, "Resource": places}]}
+        self._request("PUT", "policy=", content=json.dumps(policy).encode())
 
     def versions(self) -> list[str]:
         """The keys of all versions of all objects, and of the marks of those that were removed."""

@@ -55,7 +55,8 @@ def free_ports(count: int) -> int:
         sockets: list[socket.socket] = []
         try:
             first = random.randrange(20000, 30000)  # below what the kernel hands out to clients meanwhile
-            sockets += [_bound(first + more) for more in range(count)]
+            for more in range(count):
+                sockets.append(_bound(first + more))
         except (OSError, OverflowError):
             continue
         else:

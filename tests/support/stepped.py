@@ -8,6 +8,7 @@ from typing import Any
 
 from entrepot.oci.digest import Hash
 from entrepot.registry.errors import StorageFull
+from entrepot.registry.ports import OlderVersions
 from tests.support.rows import STORE
 
 ACTOR: ContextVar["Actor"] = ContextVar("actor")
@@ -87,6 +88,10 @@ class FaultyBytes:
     async def delete(self, key: str) -> None:
         """See the port."""
         self.kept.pop(key, None)
+
+    async def older_versions(self) -> OlderVersions:
+        """See the port."""
+        return OlderVersions(stay=False, words="")
 
     async def keys(self) -> AsyncGenerator[str, None]:
         """See the port."""

@@ -96,7 +96,7 @@ class DatabasePurges:
         return Purge(*rows[0]) if rows else None
 
     async def exposure(self, purge: Purge) -> Exposure:
-        """See the port."""
+        """See the port; versions and what follows is not of the database."""
         of = {"purge": purge.id, "limit": _MOST}
         return Exposure(
             purge=purge,
@@ -106,6 +106,7 @@ class DatabasePurges:
             complete_until=await DatabaseUsage(self.engine).complete_until(),
             cut=[Cut(*row) for row in await self.engine.scan(_CUTS, **of)],
             shared=[Shared(*row) for row in await self.engine.scan(_SHARED, **of)],
+            versions="",
             unreachable=[],
             advice=[],
         )

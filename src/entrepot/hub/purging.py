@@ -1,7 +1,7 @@
 """Purging what leaked, and saying who may have it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from entrepot.access.actor import Actor, Role
@@ -12,6 +12,7 @@ from entrepot.hub.errors import Forbidden, Invalid, NotThere
 from entrepot.hub.owners import owned, permitted
 from entrepot.hub.words import text_within
 from entrepot.oci.digest import Digest, InvalidDigest
+from entrepot.registry.ports import OlderVersions
 from entrepot.registry.purging import Bounds
 
 REASON_MAX = 200  # characters
@@ -23,7 +24,7 @@ UNREACHABLE = (
     "backups of the database and of the blob store from before this moment",
     "write-ahead logs and replicas of PostgreSQL, and snapshots of its disks, until they are overwritten",
     "caches and mirrors downstream of this registry",
-    "older versions of objects, where Entrepot's key may not list and delete versions, and replicas of the bucket",
+    "replicas and snapshots of what keeps the blobs",
 )
 _STILL_THERE = "{alias} itself, which has it still and gives it to whoever asks there"
 
@@ -94,7 +95,8 @@ class Shared(NamedTuple):
 class Exposure(NamedTuple):
     """Who may have what was purged, and what is still to be done. Lists of pulls end at a thousand rows.
 
-    Pulls are counted up to `complete_until`, in microseconds.
+    Pulls are counted up to `complete_until`, in microseconds. `versions` says what has become of older versions of its
+    objects.
     """
 
     purge: Purge
@@ -104,6 +106,7 @@ class Exposure(NamedTuple):
     complete_until: int
     cut: Sequence[Cut]
     shared: Sequence[Shared]
+    versions: str
     unreachable: Sequence[str]
     advice: Sequence[str]
 
@@ -149,6 +152,18 @@ class PurgeRows(Protocol):
         ...
 
 
+class Removal(Protocol):
+    """What this needs of the stores of bytes."""
+
+    async def remove(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Remove bytes by (store, key). StorageError before it begins when it may not."""
+        ...
+
+    async def older_versions(self) -> Sequence[OlderVersions]:
+        """What becomes of older versions of them, in each store."""
+        ...
+
+
 class Purging:
     """Purging, reports, lifting."""
 
@@ -156,20 +171,17 @@ class Purging:
         self,
         rows: PurgeRows,
         rights: Rights,
-        remove: Callable[[Sequence[tuple[str, str]]], Awaitable[None]],
+        removal: Removal,
         aliases: Collection[str],
         *,
         counts_pulls: bool,
     ) -> None:
-        """`remove` removes bytes by (store, key), and raises StorageError before it begins when it may not.
-
-        `aliases`: of the upstreams. `counts_pulls`: whether pulls are noted, as they are with accounts.
-        """
+        """`aliases`: of the upstreams. `counts_pulls`: whether pulls are noted, as they are with accounts."""
         self._aliases = aliases
         self._counts_pulls = counts_pulls
         self._rows = rows
         self._rights = rights
-        self._remove = remove
+        self._removal = removal
 
     async def preview(self, actor: Actor, name: str, digest: str, address: str) -> Sequence[Holder]:
         """What a purge would take."""
@@ -180,17 +192,17 @@ class Purging:
         """Purge an image or a layer from the namespace. When this returns, nobody gets a byte of it here."""
         bounds, caller = await self._allowed(actor, name, address)
         text_within(reason, REASON_MAX, "reason")
-        await self._remove([])
+        await self._removal.remove([])
         done = await self._rows.purge(name, _digest(digest), reason, caller)
         if done is None:
             raise NotThere(f"{name} has no image or layer {digest}", "digest")
         identity, keys = done
-        await self._remove(keys)
+        await self._removal.remove(keys)
         await self._rows.overwrite()
         await asyncio.sleep(_CUT_BY)  # the downloads that are cut meanwhile are in the report
         again = await self._rows.purge(name, _digest(digest), reason, caller)  # what a push had not yet committed
         if again is not None:
-            await self._remove(again[1])
+            await self._removal.remove(again[1])
         return await self._report(bounds, identity)
 
     async def list(self, actor: Actor, namespace: str, after: int, limit: int) -> Sequence[Purge]:
@@ -239,8 +251,12 @@ class Purging:
             raise NotThere(f"there is no purge {identity} here")
         exposure = await self._rows.exposure(purge)
         advice = _advice(exposure, bounds.upstream, counted=self._counts_pulls)
-        of_upstream = [_STILL_THERE.format(alias=bounds.upstream)] if bounds.upstream else []
-        return exposure._replace(unreachable=[*UNREACHABLE, *of_upstream], advice=advice)
+        versions = await self._removal.older_versions()
+        unreachable = [*UNREACHABLE, *(each.words for each in versions if each.stay)]
+        if bounds.upstream:
+            unreachable.append(_STILL_THERE.format(alias=bounds.upstream))
+        words = "; ".join(each.words for each in versions)
+        return exposure._replace(versions=words, unreachable=unreachable, advice=advice)
 
 
 def _advice(exposure: Exposure, upstream: str | None, *, counted: bool) -> list[str]:

@@ -9,7 +9,7 @@ import structlog
 
 from entrepot.registry.errors import StorageError
 from entrepot.registry.garbage import Rest
-from entrepot.registry.ports import Bytes, Housekeeping
+from entrepot.registry.ports import Bytes, Housekeeping, OlderVersions
 
 _STEP = 100
 _AT_ONCE = 10  # removals that run beside each other: an object store answers each after milliseconds
@@ -55,6 +55,10 @@ class UploadCleaning:
             raise StorageError("database and bytes do not belong together: nothing is removed until that is mended")
         if keys:
             await self._remove(keys)
+
+    async def older_versions(self) -> Sequence[OlderVersions]:
+        """What becomes of older versions of what is removed, of each store."""
+        return [await store.older_versions() for store in self._stores.values()]
 
     async def _remove(self, keys: Sequence[tuple[str, str]]) -> None:
         for start in range(0, len(keys), _AT_ONCE):

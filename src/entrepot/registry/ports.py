@@ -9,6 +9,13 @@ from entrepot.access.grant import Grant
 from entrepot.oci.digest import Hash
 
 
+class OlderVersions(NamedTuple):
+    """What becomes of older versions of bytes that are deleted: whether some may stay, and a sentence for people."""
+
+    stay: bool
+    words: str
+
+
 class Bytes(Protocol):
     """Where bytes live, each under a key that is never used twice. A key is `[a-z0-9.-]{1,80}`, made by the data plane.
 
@@ -45,6 +52,10 @@ class Bytes(Protocol):
 
     async def delete(self, key: str) -> None:
         """Remove these bytes; it is no error when they are not there."""
+        ...
+
+    async def older_versions(self) -> OlderVersions:
+        """What `delete` does about older versions, as far as that can be seen now."""
         ...
 
     def keys(self) -> AsyncGenerator[str, None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from entrepot.oci.digest import Hash
 from entrepot.registry.errors import StorageError, StorageFull
+from entrepot.registry.ports import OlderVersions
 from entrepot.storage import layout
 from entrepot.storage.directories import make_directory, sync_directory
 from entrepot.storage.file_writer import BLOCK, Buffers, FileWriter
@@ -103,6 +104,10 @@ class FileStore:
                 await asyncio.to_thread(os.unlink, self.path(key))
             except FileNotFoundError:
                 return
+
+    async def older_versions(self) -> OlderVersions:
+        """See the port."""
+        return OlderVersions(stay=False, words="blobs are files here, and files have no older versions")
 
     async def keys(self) -> AsyncGenerator[str, None]:
         """See the port; one directory at a time, read in a thread."""

@@ -17,6 +17,7 @@ from obstore.store import S3Store
 
 from entrepot.oci.digest import Hash
 from entrepot.registry.errors import StorageError, StorageFull
+from entrepot.registry.ports import OlderVersions
 from entrepot.storage import layout
 from entrepot.storage.versions import Versions
 
@@ -135,6 +136,13 @@ class ObjectStore:
     async def delete(self, key: str) -> None:
         """See the port; in a bucket that keeps versions, all of them, where keys are configured that may do that."""
         await self._delete(layout.object_path(self._prefix, key))
+
+    async def older_versions(self) -> OlderVersions:
+        """See the port."""
+        if self._versions is None:
+            words = f"whether the bucket {self._bucket} keeps older versions cannot be read without an access key"
+            return OlderVersions(stay=True, words=f"{words} (`storage.s3.access_key_id`): those that it keeps stay")
+        return await self._versions.state()
 
     async def keys(self) -> AsyncGenerator[str, None]:
         """See the port."""

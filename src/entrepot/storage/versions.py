@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 import structlog
 
 from entrepot.registry.errors import StorageError
+from entrepot.registry.ports import OlderVersions
 
 _ANSWER = 10  # seconds until a request must be answered
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds before a server that is busy is asked again
@@ -26,6 +27,7 @@ _KEPT = re.compile(r"<Status>(Enabled|Suspended)</Status>")  # suspended: older 
 _EACH = re.compile(r"<(Version|DeleteMarker)>(.*?)</\1>", re.DOTALL)
 _KEY = re.compile(r"<Key>(.*?)</Key>")
 _ID = re.compile(r"<VersionId>(.*?)</VersionId>")
+_RIGHTS = "s3:GetBucketVersioning, s3:ListBucketVersions or s3:DeleteObjectVersion"
 _log = structlog.get_logger()
 
 
@@ -47,6 +49,7 @@ class Versions:
         self._secret = secret_access_key
         self._kept = False
         self._looked: float | None = None
+        self._removed: bool | None = None  # whether we could, the last time
 
     async def remove(self, path: str) -> bool:
         """Remove an object with all its versions; False, and nothing done, where none are kept, or we may not."""
@@ -57,13 +60,29 @@ class Versions:
                 for version in found:
                     await self._ask("DELETE", f"/{path}", {"versionId": version})
         except MayNotError:
-            _log.warning(
-                "older versions of a removed object stay: the key lacks s3:GetBucketVersioning,"
-                " s3:ListBucketVersions or s3:DeleteObjectVersion",
-                bucket=self._bucket,
-            )
+            self._removed = False
+            _log.warning(f"older versions of a removed object stay: the key lacks {_RIGHTS}", bucket=self._bucket)
             return False
+        self._removed = True
         return True
+
+    async def state(self) -> OlderVersions:
+        """What becomes of them, as far as can be seen without removing any."""
+        bucket = f"the bucket {self._bucket}"
+        try:
+            if not await self._are_kept():
+                return OlderVersions(stay=False, words=f"{bucket} keeps no older versions of objects")
+            await self._ask("GET", "", {"max-keys": "1", "versions": ""})
+        except MayNotError:
+            self._removed = False
+        except StorageError as error:
+            words = f"whether {bucket} keeps older versions of objects cannot be read now: {error.message}"
+            return OlderVersions(stay=True, words=words)
+        if self._removed is False:
+            words = f"older versions of objects in {bucket}, if it keeps them, stay: the key lacks {_RIGHTS}"
+            return OlderVersions(stay=True, words=words)
+        condition = "" if self._removed else ", if the key has s3:DeleteObjectVersion"
+        return OlderVersions(stay=False, words=f"{bucket} keeps older versions: they are deleted too{condition}")
 
     async def _are_kept(self) -> bool:
         if self._looked is None or time.monotonic() - self._looked > _LOOK_AGAIN:

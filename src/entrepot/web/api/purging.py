@@ -90,6 +90,7 @@ class ExposureOut(BaseModel):
     complete_until: Time = Field(description="Pulls before this time are counted.")
     cut: list[CutOut]
     shared: list[SharedOut]
+    versions: str = Field(description="What has become of older versions of its objects in the blob store.")
     unreachable: list[str] = Field(description="What a purge cannot reach.")
     advice: list[str] = Field(description="Is it safe now?")
 
@@ -159,7 +160,7 @@ def installation_purge_routes(purging: Purging) -> APIRouter:
 
 def _shown(report: Exposure) -> dict[str, object]:
     """As JSON has it: named tuples would be lists."""
-    plain = ("complete_until", "unreachable", "advice")
+    plain = ("complete_until", "versions", "unreachable", "advice")
     lists = {
         name: [each._asdict() for each in value]
         for name, value in report._asdict().items()
