@@ -1,18 +1,22 @@
 """Part 5 of the walk-through: a pull-through cache in front of Docker Hub, by one `docker run`.
 
-Entrepot with accounts and Docker Hub's limits stands in for Docker Hub. Docker Engine is logged out, then logged in.
+Entrepot with accounts and Docker Hub's limits stands in for Docker Hub. Docker Engine is logged out, then logged in; a
+relay before the cache keeps what it sends there.
 """
 
 import json
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.docker_hub import HUB_HOSTS, PRIVATE_ADDRESS, DockerHub, docker_hub, resolve
 from tests.support.engine import start_docker
 from tests.support.machine import Process
+from tests.support.relay import heads
 from tests.support.tools import CHECKOUT
 
 pytestmark = pytest.mark.needs("dockerd", "runc", "busybox", "crane", "ip")
@@ -20,6 +24,8 @@ pytestmark = pytest.mark.needs("dockerd", "runc", "busybox", "crane", "ip")
 WORKERS = 2  # of the hub
 REGISTRY_IMAGE = CHECKOUT / "dist" / "entrepot-registry.tar"
 CACHE_HOST = "registry-cache.internal.mycompany.com"
+CACHE_ADDRESS = "127.0.0.2"  # where the relay is; containers' ports are published at PRIVATE_ADDRESS alone
+DOCKER = ("--dns", PRIVATE_ADDRESS, "--ip", PRIVATE_ADDRESS)
 RUN_A_CACHE = (
     "docker run --detach --publish 5000:5000 --name docker-hub-pull-cache --restart always"
     " --volume pull-cache-data:/var/lib/registry"
@@ -33,9 +39,9 @@ WITH_AUTHORITY = "FROM entrepot:registry\nCOPY ca-certificates.crt /etc/ssl/cert
 @pytest.fixture(scope="module")
 def typed() -> Iterator[DockerHub]:
     """Docker Engine whose containers find Docker Hub's names; restarted by the test."""
-    with docker_hub({"ENTREPOT_LIMITS__PULLS": "docker-hub"}, "--dns", PRIVATE_ADDRESS) as made:
+    with docker_hub({"ENTREPOT_LIMITS__PULLS": "docker-hub"}, *DOCKER) as made:
         machine = made.machine
-        resolve(machine, PRIVATE_ADDRESS, CACHE_HOST)
+        resolve(machine, CACHE_ADDRESS, CACHE_HOST)
         server = [sys.executable, str(CHECKOUT / "tests" / "support" / "names.py"), PRIVATE_ADDRESS, *HUB_HOSTS]
         machine.start("names", *server, ready="names are answered")
         if not REGISTRY_IMAGE.exists():
@@ -49,13 +55,23 @@ def typed() -> Iterator[DockerHub]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def sent(typed: DockerHub) -> Path:
+    """What Docker Engine sends to the cache."""
+    directory = typed.machine.new_directory("sent")
+    relay = (sys.executable, CHECKOUT / "tests" / "support" / "relay.py", directory)
+    addresses = (f"{CACHE_ADDRESS}:5000", f"{PRIVATE_ADDRESS}:5000")
+    typed.machine.start("relay", *relay, *addresses, ready="relaying")
+    return directory
+
+
 def _with_mirror(typed: DockerHub) -> Process:
     """Write daemon.json and restart dockerd, which starts the cache's container again."""
     file = typed.machine.path("/etc/docker/daemon.json")
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(DAEMON))
     typed.docker.stop()
-    return start_docker(typed.machine, "--dns", PRIVATE_ADDRESS)
+    return start_docker(typed.machine, *DOCKER)
 
 
 def _counted(typed: DockerHub) -> int:
@@ -73,7 +89,15 @@ def _counted(typed: DockerHub) -> int:
     return len([line for line in asked if (line["method"], line["status"]) == ("GET", 200)])
 
 
-def test_part_5_a_pull_through_cache(typed: DockerHub) -> None:
+def _requests(sent: Path, manifest: str) -> int:
+    """How often the cache was asked for a manifest by its digest: by Docker Engine alone, which never said for whom."""
+    asked = heads(sent)
+    assert all(b"\r\nUser-Agent: docker/" in head for head in asked), "these are the heads of its requests"
+    assert [head for head in asked if b"authorization" in head.lower()] == []
+    return len([head for head in asked if head.startswith(f"GET /v2/library/nginx/manifests/{manifest} ".encode())])
+
+
+def test_part_5_a_pull_through_cache(typed: DockerHub, sent: Path) -> None:
     nginx = typed.publish("nginx", "library/nginx:latest")
     alice = typed.hub.person("alice")
     typed(RUN_A_CACHE)
@@ -84,13 +108,17 @@ def test_part_5_a_pull_through_cache(typed: DockerHub) -> None:
 
     assert f"Digest: {nginx}" in typed("docker pull nginx")
     assert _counted(typed) == 1
+    logged_out = _requests(sent, nginx)
+    assert logged_out >= 1, "the pull went through the cache"
     typed("docker rmi nginx")
     assert "Login Succeeded" in typed('echo "$PW" | docker login -u alice --password-stdin', PW=alice.secret)
     assert f"Digest: {nginx}" in typed("docker pull nginx")
     assert _counted(typed) == 1, "one pull in all, logged out and logged in"
 
-    log = typed("docker logs docker-hub-pull-cache 2>&1")
-    assert log.count(f'"target":"/v2/library/nginx/manifests/{nginx}"') >= 2, "every pull went through the cache"
-    assert alice.secret not in log
-    assert "authorization" not in log.lower()
+    assert _requests(sent, nginx) > logged_out, "logged in it did so too"
+    log = typed("docker logs docker-hub-pull-cache 2>&1").encode()
+    for secret in (alice.secret.encode(), b64encode(f"alice:{alice.secret}".encode()), b"Bearer "):
+        assert secret not in b"".join(heads(sent))
+        assert secret not in log
+    assert b"authorization" not in log.lower()
     typed("docker rm --force docker-hub-pull-cache; docker volume rm pull-cache-data")
