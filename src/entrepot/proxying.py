@@ -13,6 +13,7 @@ from entrepot.client.warming import Image, read_image, read_list
 from entrepot.config import Settings
 from entrepot.config.upstreams import ConfiguredLogin, ConfiguredUpstream
 from entrepot.data_plane import DataPlane
+from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.engine import Engine
 from entrepot.database.leases import DatabaseLeases
 from entrepot.database.upstreams import DatabaseUpstreams
@@ -21,6 +22,7 @@ from entrepot.preparation import root_secret
 from entrepot.proxy.blobs import ProxiedBlobs
 from entrepot.proxy.eviction import Eviction
 from entrepot.proxy.flights import Flights
+from entrepot.proxy.forgetting import Forgetting
 from entrepot.proxy.healing import Healing
 from entrepot.proxy.keeping import Keeping
 from entrepot.proxy.ledger import Ledger
@@ -102,7 +104,8 @@ def make_cache(
     repositories = Repositories(upstreams, plane.manifests, plane.blobs, manifests, blobs, uses)
     keeping = Keeping(lambda: _listed(settings), settings.cache.platforms, upstreams, rows, manifests, blobs)
     eviction = Eviction(upstreams, settings.cache.size, known, keeping.held)
-    jobs = [*_jobs(settings, spools, eviction, keeping, ledger), *cluster_jobs]
+    forgetting = Forgetting(upstreams, settings.cache.size, known, DatabaseDeletions(engine))
+    jobs = [*_jobs(settings, spools, eviction, forgetting, keeping, ledger), *cluster_jobs]
     mirror = _mirror(settings, configured, mirror_port)
     listings = ProxiedListings(sources, manifests)
     healing = Healing(upstreams, blobs)
@@ -128,10 +131,18 @@ def _among_others(
     return Nodes(rows, peers), door, [Job("forget leases", _CLEAN_SECONDS, rows.forget)]
 
 
-def _jobs(settings: Settings, spools: SpoolFiles, eviction: Eviction, keeping: Keeping, ledger: Ledger) -> list[Job]:
+def _jobs(
+    settings: Settings,
+    spools: SpoolFiles,
+    eviction: Eviction,
+    forgetting: Forgetting,
+    keeping: Keeping,
+    ledger: Ledger,
+) -> list[Job]:
     jobs = [Job("remove what never arrived", _CLEAN_SECONDS, spools.clean)]
     if ledger.worker == 0:  # two at once would let go twice as much
         jobs.append(Job("keep upstreams within their size", _EVICT_SECONDS, eviction.run, at_once=True))
+        jobs.append(Job("delete manifests of evicted images", _CLEAN_SECONDS, forgetting.run, at_once=True))
     if ledger.worker == 0 and (settings.cache.images or settings.cache.images_file is not None):
         jobs.append(Job("fetch images to keep", settings.cache.refresh, keeping.fetch, at_once=True))
     return jobs

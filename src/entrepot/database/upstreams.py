@@ -12,6 +12,7 @@ from entrepot.database.holding import loosen_blob, use
 from entrepot.database.purges import any_purged_of, refuse_purged, refuse_purged_of
 from entrepot.database.tag_rules import refuse_delete, rules_of
 from entrepot.proxy.eviction import Evicted
+from entrepot.proxy.forgetting import Bare
 from entrepot.proxy.keeping import Held
 from entrepot.proxy.ports import Seen
 from entrepot.proxy.uses import USE_SECONDS
@@ -96,6 +97,32 @@ _UNHELD = (
     " JOIN repositories r ON r.id = m.repository_id WHERE f.digest = :digest AND r.upstream IS NULL)"
 )
 _TRASH = "INSERT INTO trash (store, key) VALUES (:store, :key) ON CONFLICT (store, key) DO NOTHING"
+_LINKED_OF = (  # a blob that the manifest {0} names is linked in its repository
+    "SELECT 1 FROM manifest_references g JOIN blobs b ON b.digest = g.digest JOIN links l ON l.blob_id = b.id"
+    " WHERE g.manifest_id = {0}.id AND l.repository_id = {0}.repository_id"
+)
+_LIVE_BESIDE = "{0}.repository_id = m.repository_id AND {0}.deleted_at IS NULL"
+_BARE = (
+    "SELECT m.id, r.name, m.digest FROM manifests m JOIN repositories r ON r.id = m.repository_id"  # noqa: S608
+    " WHERE r.upstream = :alias AND m.deleted_at IS NULL AND m.id > :after"
+    " AND m.pushed_at <= now_us() - CAST(:age AS bigint)"
+    " AND NOT EXISTS (SELECT 1 FROM manifest_references f JOIN manifests p ON p.id = f.manifest_id"
+    f" WHERE f.digest = m.digest AND f.kind = 'child' AND {_LIVE_BESIDE.format('p')})"
+    f" AND NOT EXISTS ({_LINKED_OF.format('m')})"
+    " AND NOT EXISTS (SELECT 1 FROM manifest_references f JOIN manifests c ON c.digest = f.digest"
+    f" WHERE f.manifest_id = m.id AND f.kind = 'child' AND {_LIVE_BESIDE.format('c')}"
+    f" AND (EXISTS ({_LINKED_OF.format('c')}) OR EXISTS (SELECT 1 FROM manifest_references g"
+    " WHERE g.manifest_id = c.id AND g.kind = 'child')))"  # of indexes in indexes nobody knows how deep they go
+    " AND NOT EXISTS (SELECT 1 FROM tags t JOIN upstream_tags u ON u.repository_id = t.repository_id AND u.tag = t.name"
+    " WHERE t.manifest_id = m.id AND u.checked_at > now_us() - CAST(:age AS bigint)) ORDER BY m.id LIMIT :limit"
+)
+_TAGS_OF = "SELECT name FROM tags WHERE manifest_id = :manifest ORDER BY name"
+_FORGET_TAGS = (
+    "DELETE FROM upstream_tags WHERE (repository_id, tag) IN (SELECT u.repository_id, u.tag FROM upstream_tags u"
+    " JOIN repositories r ON r.id = u.repository_id WHERE r.upstream = :alias"
+    " AND COALESCE(u.checked_at, u.gone_since) <= now_us() - CAST(:age AS bigint) AND NOT EXISTS"
+    " (SELECT 1 FROM tags t WHERE t.repository_id = u.repository_id AND t.name = u.tag) LIMIT :limit)"
+)
 _NOBODY = Caller()
 _BEGINNING = (-(2**62), 0, 0, 0)  # before every link
 
@@ -107,7 +134,7 @@ async def hosted_under(engine: Engine, alias: str) -> str | None:
 
 
 class DatabaseUpstreams:
-    """The ports UpstreamRows and HeldRows."""
+    """The ports UpstreamRows, HeldRows and BareRows."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -239,6 +266,23 @@ class DatabaseUpstreams:
             return Evicted(freed, tuple(rows[-1][:4]) if len(rows) == limit else None)
 
         return await self._engine.write(end, durable=True)
+
+    async def bare(self, alias: str, age: float, after: int, limit: int) -> list[Bare]:
+        """See the port."""
+        of = {"alias": alias, "age": int(age * 1_000_000), "after": after, "limit": limit}
+        found = []
+        for identity, name, digest in await self._engine.scan(_BARE, **of):
+            tags = [str(row[0]) for row in await self._engine.read(_TAGS_OF, manifest=identity)]
+            found.append(Bare(identity, name, digest, tags))
+        return found
+
+    async def forget_tags(self, alias: str, age: float, limit: int) -> int:
+        """See the port."""
+
+        async def forget(transaction: Transaction) -> int:
+            return await transaction.run(_FORGET_TAGS, alias=alias, age=int(age * 1_000_000), limit=limit)
+
+        return await self._engine.write(forget, durable=False)
 
     async def _time(self, statement: str, **values: object) -> int:
         async def run(transaction: Transaction) -> int:

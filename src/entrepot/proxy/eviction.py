@@ -1,9 +1,9 @@
 """Keeping each upstream, and all together, within their size: what was not used for longest goes, link by link.
 
 An upstream is charged for its links. Bytes that no other link and no hosted manifest holds are removed with the last
-one; who is reading them goes on. Manifests stay: they are small, and they say what may be fetched again. Images that
-are kept, and what was used in the last minutes, stay even when that is more than the size: so whoever has begun to pull
-an image finds all of it.
+one; who is reading them goes on. Manifests stay for now (see `forgetting`): they are small, and they say what may be
+fetched again. Images that are kept, and what was used in the last minutes, stay even when that is more than the size:
+so whoever has begun to pull an image finds all of it.
 """
 
 from collections.abc import Awaitable, Callable, Collection
