@@ -19,9 +19,9 @@ HELLO = "library/hello"
 HOUR = 3_600_000_000
 
 
-async def the_id(engine: Engine) -> int:
+async def the_id(engine: Engine, name: str = HELLO) -> int:
     """The repository's."""
-    return int((await engine.read("SELECT id FROM repositories WHERE name = :name", name=HELLO))[0][0])
+    return int((await engine.read("SELECT id FROM repositories WHERE name = :name", name=name))[0][0])
 
 
 def used(repository: int, digest: str, kind: str, at: int) -> PullEvent:
@@ -29,16 +29,32 @@ def used(repository: int, digest: str, kind: str, at: int) -> PullEvent:
     return PullEvent(repository, digest, "", kind, None, None, "192.0.2.1", "", 0, at)
 
 
-async def test_a_look_is_a_use_and_no_pull_and_that_of_a_child_is_one_of_its_index(rows: Rows) -> None:
+async def test_a_look_is_a_use_and_no_pull_and_that_of_a_part_is_one_of_every_index_above(rows: Rows) -> None:
     child = await push(rows, a_manifest())
     index = await push(rows, a_manifest(children=(child,)), "multi")
+    above = await push(rows, a_manifest(children=(await push(rows, a_manifest()), index)), "all")
+    await push(rows, a_manifest(children=(await push(rows, a_manifest()),)), "other")
+    there = await push(rows, a_manifest(children=(child,)), "multi", repository="library/other")
     repository = await the_id(rows.engine)
     events = [used(repository, index, "index", 5 * HOUR), used(repository, child, LOOK, 9 * HOUR)]
     usage = DatabaseUsage(rows.engine)
     assert await usage.count("a segment", 0, 10, tally(alike(*events)))
     assert await rows.engine.read("SELECT digest, requests FROM usage_hours") == [(index, 1)]
     held = await DatabaseRetention(rows.engine).held(repository)
-    assert [(each.tag, each.digest, each.used) for each in held.candidates] == [("multi", index, 9 * HOUR)]
+    assert {each.tag: each.used for each in held.candidates} == {"all": 9 * HOUR, "multi": 9 * HOUR, "other": None}
+    assert held.candidates[0].digest == above
+    other = await DatabaseRetention(rows.engine).held(await the_id(rows.engine, "library/other"))
+    assert [(each.digest, each.used) for each in other.candidates] == [(there, None)]
+
+
+async def test_the_tags_of_what_belongs_to_an_image_live_as_long_as_it(rows: Rows) -> None:
+    image = await push(rows, a_manifest(), "v1")
+    stem = image.replace(":", "-")
+    gone = f"sha256-{'0' * 64}"
+    for tag in (stem, f"{stem}.sig", f"{stem}.att", f"{stem}.sbom", f"{stem}.other", f"{gone}.sig", "sha256-v2"):
+        await push(rows, a_manifest(), tag)
+    held = await DatabaseRetention(rows.engine).held(await the_id(rows.engine))
+    assert {each.tag for each in held.candidates} == {"v1", f"{stem}.other", f"{gone}.sig", "sha256-v2"}
 
 
 async def test_what_lost_its_tag_counts_from_then_and_what_belongs_to_another_is_none_of_it(rows: Rows) -> None:

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.support.hub_world import Person, World
-from tests.support.serving import digest_of
+from tests.support.serving import OCI_INDEX, OCI_MANIFEST, a_manifest, descriptor, digest_of
 from tests.support.wire import Answer
 
 HOUR = 3_600_000_000
+OCI_IMAGE_OR_INDEX = {"index": OCI_MANIFEST, "above": OCI_INDEX}  # what the tag's manifest names
 TABLES = ("repositories", "manifests", "tags", "links", "blobs", "deletions", "changes", "retention")
 
 
@@ -79,6 +80,29 @@ def test_a_dry_run_says_exactly_what_a_run_does_and_changes_nothing(world: World
     assert (last["kind"], last["old"]) == ("tag.retention", pushed["v1"])
     assert client.get(f"/v2/{name}/manifests/{pushed['v1']}").status == 200  # it keeps its image
     assert ask(world, olga, "PUT", f"{place}/tags/v1", {"digest": pushed["v1"]}).status == 204
+
+
+def test_the_use_of_a_part_keeps_every_index_above_it_and_signatures_stay_with_their_image(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client, place = world.by_basic(olga), f"/repositories/{name}/-/retention"
+    parts = [client.push_image(name, tag) for tag in ("part", "unused")]
+    for tag in ("index", "above"):
+        content = a_manifest({"manifests": [descriptor(parts[0], OCI_IMAGE_OR_INDEX[tag])]}, OCI_INDEX)
+        assert client.put_manifest(name, tag, content, OCI_INDEX).status == 201
+        parts.insert(0, content)
+    signatures = [f"{digest_of(part).replace(':', '-')}.sig" for part in parts]
+    for tag in signatures:
+        client.push_image(name, tag)
+    for tag in ("part", "unused", "index", "above", *signatures):
+        aged(world, name, tag, 100)
+    assert client.delete(f"/v2/{name}/manifests/part").status == 202  # the tag
+    used = digest_of(parts[2])
+    assert client.head(f"/v2/{name}/manifests/{used}").status == 200
+    rules = [{"action": "delete", "tags": "*", "not_pulled_within": "1h"}]
+    assert ask(world, olga, "PUT", place, {"rules": rules}).status == 204
+    assert [each["tag"] for each in ask(world, olga, "POST", f"{place}/run").json()["items"]] == ["unused"]
+    assert client.get(f"/v2/{name}/tags/list").json()["tags"] == sorted(["index", "above", *signatures])
 
 
 def test_what_has_no_tag_goes_only_by_a_rule_for_it_and_can_come_back(world: World) -> None:

@@ -80,7 +80,7 @@ _UNLINK = (
     "DELETE FROM links WHERE repository_id = :repository AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
 )
 _TAG_MAX = 128  # characters (distribution-spec)
-_COSIGN = ("", ".sig", ".att", ".sbom")  # of cosign, and of clients without the referrers API (protocol.md §2.6 39)
+COSIGN = ("", ".sig", ".att", ".sbom")  # of cosign, and of clients without the referrers API (protocol.md §2.6 39)
 
 
 @dataclass
@@ -277,7 +277,7 @@ async def _attached(transaction: Transaction, repository: int, digest: str) -> l
     """Manifests that say that this one is their subject, or are tagged as such."""
     rows = await transaction.all(_REFERRERS, repository=repository, digest=digest)
     stem = digest.replace(":", "-", 1)
-    for suffix in _COSIGN:
+    for suffix in COSIGN:
         rows += await transaction.all(_NAMED, repository=repository, tag=stem + suffix)
     return [(row[0], row[1]) for row in rows]
 

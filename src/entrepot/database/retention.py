@@ -6,7 +6,7 @@ from typing import Any
 
 from entrepot.access.caller import Caller
 from entrepot.database.changes import record
-from entrepot.database.deletion import drop_tag
+from entrepot.database.deletion import COSIGN, drop_tag
 from entrepot.database.engine import Engine, Transaction
 from entrepot.database.tag_rules import refuse_delete, rules_now, rules_of
 from entrepot.database.usage import DatabaseUsage
@@ -46,14 +46,21 @@ _OF_NAMESPACE = (
     " AND r.deleted_at IS NULL AND r.archived_at IS NULL AND NOT EXISTS (SELECT 1 FROM retention t"
     " WHERE t.repository_id = r.id) ORDER BY r.id LIMIT :limit"
 )
+# From what was asked for to every index that it is part of.
 _USED = (
-    "(SELECT MAX(u.last_pulled_at) FROM usage_manifests u WHERE u.repository_id = m.repository_id AND (u.digest ="
-    " m.digest OR u.digest IN (SELECT f.digest FROM manifest_references f WHERE f.manifest_id = m.id"
-    " AND f.kind = 'child')))"
+    "WITH RECURSIVE used (digest, at) AS (SELECT digest, last_pulled_at FROM usage_manifests"
+    " WHERE repository_id = :repository UNION SELECT i.digest, u.at FROM used u JOIN manifest_references f"
+    " ON f.digest = u.digest AND f.kind = 'child' JOIN manifests i ON i.id = f.manifest_id"
+    " AND i.repository_id = :repository) SELECT digest, MAX(at) FROM used GROUP BY digest"
 )
+# The tags that keep signatures and the like are no versions: they live as long as what they belong to. There are none
+# of a sha512, which is too long for a tag.
 _TAGS = (
-    f"SELECT t.name, m.digest, t.moved_at, {_USED} FROM tags t JOIN manifests m ON m.id = t.manifest_id"  # noqa: S608
-    " WHERE t.repository_id = :repository ORDER BY t.name"
+    "SELECT t.name, m.digest, t.moved_at FROM tags t JOIN manifests m ON m.id = t.manifest_id"  # noqa: S608
+    " WHERE t.repository_id = :repository AND NOT (SUBSTR(t.name, 1, 7) = 'sha256-' AND SUBSTR(t.name, 72) IN"
+    f" ({', '.join(repr(suffix) for suffix in COSIGN)}) AND EXISTS (SELECT 1 FROM manifests s"
+    " WHERE s.repository_id = t.repository_id AND s.digest = 'sha256:' || SUBSTR(t.name, 8, 64)"
+    " AND s.deleted_at IS NULL)) ORDER BY t.name"
 )
 _LOST = (
     "SELECT old, MAX(at) FROM changes WHERE repository_id = :repository AND tag IS NOT NULL AND old IS NOT NULL"
@@ -61,7 +68,7 @@ _LOST = (
 )
 # What belongs to another manifest lives and goes with it.
 _UNTAGGED = (
-    f"SELECT m.digest, m.pushed_at, {_USED} FROM manifests m WHERE m.repository_id = :repository"  # noqa: S608
+    "SELECT m.digest, m.pushed_at FROM manifests m WHERE m.repository_id = :repository"
     " AND m.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id)"
     " AND NOT EXISTS (SELECT 1 FROM manifest_references f JOIN manifests p ON p.id = f.manifest_id"
     " WHERE f.digest = m.digest AND f.kind = 'child' AND p.repository_id = m.repository_id AND p.deleted_at IS NULL)"
@@ -135,12 +142,14 @@ class DatabaseRetention:
     async def held(self, repository_id: int) -> Held:
         """See the port."""
         now = (await self._engine.read(_NOW))[0][0]
-        tags = [Candidate(*row) for row in await self._engine.scan(_TAGS, repository=repository_id)]
+        used: dict[str, int] = dict(await self._engine.scan(_USED, repository=repository_id))
+        rows = await self._engine.scan(_TAGS, repository=repository_id)
+        tags = [Candidate(tag, digest, at, used.get(digest)) for tag, digest, at in rows]
         untagged = await self._engine.scan(_UNTAGGED, repository=repository_id)
         lost: dict[str, int] = {}
         if untagged:
             lost = dict(await self._engine.scan(_LOST, repository=repository_id))
-        loose = [Candidate("", digest, max(at, lost.get(digest, 0)), used) for digest, at, used in untagged]
+        loose = [Candidate("", digest, max(at, lost.get(digest, 0)), used.get(digest)) for digest, at in untagged]
         return Held([*tags, *loose], await rules_now(self._engine, repository_id), now)
 
     async def complete_until(self) -> int:

@@ -46,7 +46,7 @@ class Candidate(NamedTuple):
     """A tag, or an untagged manifest (`tag` empty). Times in microseconds since 1970.
 
     `since`: when the tag came to name the manifest; when the manifest was pushed, or lost its last tag. `used`: when
-    it, or one of its children, was last asked for.
+    it, or a manifest that is part of it, was last asked for.
     """
 
     tag: str
