@@ -5,7 +5,7 @@ import gc
 import signal
 import socket
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from entrepot.assembly import Entrance, assemble
 from entrepot.config import Settings
@@ -19,6 +19,7 @@ from entrepot.open_api import without_accounts
 from entrepot.preparation import NotReady, is_loopback, prepare
 from entrepot.proxy.ledger import Ledger
 from entrepot.proxying import Cache, ledger_of, make_cache
+from entrepot.registry.errors import StorageError
 from entrepot.registry.purging import Cutting
 from entrepot.scrubbing import scrubbing
 from entrepot.stores import byte_store, database
@@ -87,6 +88,8 @@ async def _work(settings: Settings, metrics: Metrics, ledger: Ledger, listeners:
         scrub = scrubbing(settings, engine, store, plane, caching, metrics)
         cutting = Cutting(DatabasePurges(engine), plane.downloads, caching.flights)
         cut = Job("cut what was purged", CUT_SECONDS, cutting.run)
+        with suppress(StorageError):  # a store that is away is looked at later, before anything is removed
+            await plane.cleaning.all_agree()  # while it is empty, if it is new
         gc.collect()
         gc.freeze()  # what a worker is made of stays: no collection looks at it again
         repeating = asyncio.create_task(repeat([*parts.jobs, *jobs, scrub, cut]))

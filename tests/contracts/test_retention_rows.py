@@ -1,19 +1,24 @@
 """The port RetentionRows, over SQLite and PostgreSQL."""
 
+from pathlib import Path
+
 from entrepot.access.caller import Caller
 from entrepot.access.rights import Rights
-from entrepot.database.engine import Engine, Transaction
+from entrepot.database.engine import Engine
 from entrepot.database.retention import DatabaseRetention
 from entrepot.database.rights import DatabaseRights
 from entrepot.database.tag_rules import DatabaseTagRules
 from entrepot.database.usage import DatabaseUsage
 from entrepot.hub.retention import Retention
-from entrepot.hub.tag_rules import NewTagRule, Place
+from entrepot.hub.tag_rules import NewTagRule, Place, Where
 from entrepot.hub.tally import tally
 from entrepot.jobs.retention import Retaining
+from entrepot.jobs.usage import PullCounting
 from entrepot.registry.events import LOOK, PullEvent
-from tests.support.pulls import alike
-from tests.support.rows import SOMEBODY, Rows, a_manifest, push, tagged
+from entrepot.storage.pull_events import PullLog, SegmentFiles
+from tests.support.hub_rows import hub_over
+from tests.support.pulls import a_pull, alike
+from tests.support.rows import SOMEBODY, Rows, a_manifest, every_row, push, tagged
 
 HELLO = "library/hello"
 HOUR = 3_600_000_000
@@ -140,16 +145,23 @@ async def test_a_tag_ends_when_its_time_has_come_unless_it_moved_or_a_rule_cover
     assert [kind for (kind,) in kinds] == ["tag.move", "tag.expire"]
 
 
-async def test_looking_changes_nothing(rows: Rows) -> None:
-    await push(rows, a_manifest(), "v1")
-    tables = ("changes", "manifests", "tags", "links", "blobs", "retention", "usage_manifests", "deletions")
-
-    async def everything() -> list[object]:
-        async def look(transaction: Transaction) -> list[object]:
-            return [await transaction.all(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables]
-
-        return await rows.engine.write(look, durable=False)
-
-    before = await everything()
-    await DatabaseRetention(rows.engine).held(await the_id(rows.engine))
-    assert await everything() == before
+async def test_a_dry_run_changes_no_row_but_those_of_usage(rows: Rows, tmp_path: Path) -> None:
+    """It says what would go once all pulls are counted, and so counts them."""
+    hub = hub_over(rows.engine)
+    olga, name = await hub.person("olga"), "olga/app"
+    repository = await hub.repository(olga, name)
+    in_use, unused = [await push(rows, a_manifest(), tag, repository=name) for tag in ("in-use", "unused")]
+    await rows.execute("UPDATE tags SET moved_at = 1")
+    log = PullLog(tmp_path)
+    log.append(used(repository, in_use, LOOK, a_pull().at))
+    counting = PullCounting(SegmentFiles(tmp_path), DatabaseUsage(rows.engine))
+    retention = Retention(DatabaseRetention(rows.engine), rows.deletions, hub.rights, counting.everywhere)
+    rules = [{"action": "delete", "tags": "*", "not_pulled_within": "1h"}]
+    await retention.set_policy(olga, Where(repository=name), rules, "")
+    before = await every_row(rows.engine)
+    assert len(before) > 20
+    outcome = await retention.preview(olga, name)
+    assert await every_row(rows.engine) == before
+    assert outcome.doomed == [("unused", unused, 1)]
+    assert (await retention.run_now(olga, name, "")).doomed == outcome.doomed
+    await log.close()

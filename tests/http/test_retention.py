@@ -1,16 +1,23 @@
 """Retention at the API: policies, what they would do, doing it, undoing it; on both stores."""
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from tests.support.hub_world import Person, World
+import pytest
+
+from tests.http.conftest import BOTH, large
+from tests.support.hub_world import Person, World, serving_world
+from tests.support.s3 import Bucket
 from tests.support.serving import OCI_INDEX, OCI_MANIFEST, a_manifest, descriptor, digest_of
 from tests.support.wire import Answer
 
 HOUR = 3_600_000_000
 OCI_IMAGE_OR_INDEX = {"index": OCI_MANIFEST, "above": OCI_INDEX}  # what the tag's manifest names
-TABLES = ("repositories", "manifests", "tags", "links", "blobs", "deletions", "changes", "retention")
+TABLES = ("repositories", "manifests", "tags", "links", "blobs", "deletions", "changes", "retention", "trash")
 
 
 def ask(world: World, who: Person, method: str, path: str, body: object = None) -> Answer:
@@ -30,30 +37,38 @@ def aged(world: World, name: str, tag: str, hours: int) -> None:
         world.execute(statement, age=hours * HOUR, tag=tag, name=name)
 
 
-def everything(world: World, name: str) -> list[Any]:
-    """All rows that a run could change, of one repository where they are many; and all bytes, where they are files.
-
-    What others have left in the trash goes meanwhile, and is left out.
-    """
-    leaving = {key for _, key in trash(world)}
-    (identity,) = world.execute("SELECT id FROM repositories WHERE name = :name", name=name)[0]
-    found: list[Any] = []
-    for table in TABLES:
-        where = " WHERE repository_id = :id" if table not in ("repositories", "blobs") else ""
-        values = {"id": identity} if where else {}
-        found.append(world.execute(f"SELECT * FROM {table}{where} ORDER BY 1, 2", **values))
-    return [
-        *found,
-        {path.name: digest_of(path.read_bytes()) for path in world.server.blob_files() if path.name not in leaving},
-    ]
+@pytest.fixture(params=BOTH)
+def alone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[World, Bucket | None]]:
+    """A server that nobody else uses, and its bucket, where its bytes are in one."""
+    with ExitStack() as stack:
+        where: dict[str, str] = {}
+        if request.param != "sqlite and files":
+            servers = (request.getfixturevalue(name) for name in ("postgres_server", "s3_server"))
+            where = stack.enter_context(large(*servers))
+        world = stack.enter_context(serving_world(tmp_path, **where))
+        name = where.get("storage__s3__bucket")
+        yield world, Bucket(where["storage__s3__endpoint"], name) if name else None
 
 
-def trash(world: World) -> set[tuple[Any, ...]]:
-    """What is to be removed from the store."""
-    return set(world.execute("SELECT store, key FROM trash"))
+def every_byte(world: World, bucket: Bucket | None) -> dict[str, tuple[object, ...]]:
+    """All files or objects of a store: when they were written, how long they are, what is in them."""
+    if bucket is not None:
+        return dict(bucket.everything())
+    found = {
+        str(path): (path.stat(), path.read_bytes())
+        for path in [*world.server.blob_files(), world.server.data / "store"]
+    }
+    return {path: (stat.st_ino, stat.st_mtime_ns, stat.st_size, content) for path, (stat, content) in found.items()}
 
 
-def test_a_dry_run_says_exactly_what_a_run_does_and_changes_nothing(world: World) -> None:
+def every_row_of(world: World) -> list[Any]:
+    """All rows that a run could change."""
+    return [world.execute(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES]
+
+
+def test_a_dry_run_says_exactly_what_a_run_does_and_changes_nothing(alone: tuple[World, Bucket | None]) -> None:
+    """That it changes no row at all is in tests/contracts/test_retention_rows.py, where no server works beside it."""
+    world, bucket = alone
     olga = world.person()
     name = world.repository(olga, f"{olga.name}/app")
     client, place = world.by_basic(olga), f"/repositories/{name}/-"
@@ -67,10 +82,11 @@ def test_a_dry_run_says_exactly_what_a_run_does_and_changes_nothing(world: World
     ]
     assert ask(world, olga, "PUT", f"{place}/retention", {"rules": rules}).status == 204
     assert ask(world, olga, "GET", f"{place}/retention").json()["rules"] == rules
-    before, leaving = everything(world, name), trash(world)
+    rows, stored = every_row_of(world), every_byte(world, bucket)
+    assert len(stored) == 13  # and whose they are
     preview = ask(world, olga, "GET", f"{place}/retention/preview").json()["items"]
-    assert everything(world, name) == before
-    assert trash(world) <= leaving
+    assert every_row_of(world) == rows
+    assert every_byte(world, bucket) == stored
     expected = [{"tag": tag, "digest": pushed[tag], "rule": 1} for tag in ("pr-1", "pr-2", "v1")]
     assert preview == expected
     done = ask(world, olga, "POST", f"{place}/retention/run")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.http.conftest import BOTH, large
 from tests.support.postgres import new_database
+from tests.support.s3 import Bucket
 from tests.support.serving import an_image, serving
 from tests.support.verified import Verified, until
 
@@ -93,8 +94,9 @@ def test_nothing_is_compared_with_the_bytes_of_another_database(verified: Verifi
     assert verified.stored() == before
 
 
-def test_a_new_database_on_a_full_store_removes_nothing_of_it(
-    verified: Verified, name: str, tmp_path: Path, request: pytest.FixtureRequest
+@pytest.mark.parametrize("says", [True, False], ids=["it says whose it is", "it does not"])
+def test_a_new_database_on_a_full_store_removes_nothing_of_it_until_it_is_accepted(
+    verified: Verified, name: str, tmp_path: Path, request: pytest.FixtureRequest, says: bool
 ) -> None:
     verified.server.push_image(name, "v1")
     before = verified.stored()
@@ -108,12 +110,49 @@ def test_a_new_database_on_a_full_store_removes_nothing_of_it(
         else:
             fresh = new_database(request.getfixturevalue("postgres_server"))
             settings["database__url"] = stack.enter_context(fresh)
+        if not says:
+            unclaimed(tmp_path / "data", verified.bucket)
         other = Verified(stack.enter_context(serving(tmp_path, accounts=False, **settings)), settings)
         assert other.verify("--remove-orphans")[0] == REFUSED
         assert other.run("gc")[0] == REFUSED
         said = "database and bytes do not belong together; nothing is removed"
-        until(lambda: any(line["event"] == said for line in other.server.log()))
-        assert other.stored() == before
+        assert any(line["event"] == said for line in other.server.log())
+        image = other.server.push_image(name, "v2")
+        assert other.server.get(f"/v2/{name}/manifests/v2").body == image
+        assert other.verify("--remove-orphans")[0] == REFUSED
+        assert before < other.stored()
+        status, told = other.verify("--accept")
+        assert (status, told.count("no row names; left alone")) == (1, 2)
+        assert other.run("gc")[0] == 0
+        assert before < other.stored()
+
+
+def unclaimed(data: Path, bucket: Bucket | None) -> None:
+    """Let a store say of nobody whose it is, as one of an early version."""
+    if bucket is not None:
+        bucket.delete("store")
+    else:
+        (data / "store").unlink()
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_an_installation_whose_store_does_not_say_whose_it_is_goes_on_without_being_told(
+    kind: str, tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
+    with ExitStack() as stack:
+        settings: dict[str, str] = {}
+        if kind != "sqlite and files":
+            servers = (request.getfixturevalue(each) for each in ("postgres_server", "s3_server"))
+            settings = stack.enter_context(large(*servers))
+        with serving(tmp_path, accounts=False, **settings) as server:
+            old = Verified(server, settings)
+            image = server.push_image(name, "v1")
+        unclaimed(server.data, old.bucket)
+        again = Verified(stack.enter_context(serving(tmp_path, accounts=False, **settings)), settings)
+        assert again.verify("--rehash") == (0, "2 blobs, 0 do not agree\n")
+        assert again.run("gc")[0] == 0
+        assert again.server.get(f"/v2/{name}/manifests/v1").body == image
+        assert "store" in again.bucket.objects() if again.bucket else (again.server.data / "store").exists()
 
 
 @pytest.mark.parametrize("kind", ["damaged", "missing"])

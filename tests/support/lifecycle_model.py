@@ -55,7 +55,7 @@ class Worker:
 
     def __init__(self, rows: Rows, store: FaultyBytes, clock: Clock) -> None:
         stepped: Any = Stepped(store)
-        stepped.name, stepped.read = STORE, store.read
+        stepped.name, stepped.read, stepped.keys = STORE, store.read, store.keys
         uploads: Any = Stepped(rows.uploads)
         blobs: Any = Stepped(rows.blobs)
         manifests: Any = Stepped(rows.manifests)

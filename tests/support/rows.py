@@ -14,6 +14,7 @@ from entrepot.database.deletion import DatabaseDeletions
 from entrepot.database.engine import Engine, Transaction, Work
 from entrepot.database.garbage import DatabaseGarbage
 from entrepot.database.manifests import DatabaseManifests
+from entrepot.database.postgres import PostgresEngine
 from entrepot.database.uploads import DatabaseUploads
 from entrepot.registry.deletion import DeletionRows
 from entrepot.registry.garbage import GarbageRows
@@ -24,6 +25,8 @@ T = TypeVar("T")
 DAY = 24 * 60 * 60
 STORE = "filesystem"
 SOMEBODY = Caller(address="192.0.2.1")
+_SQLITE_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table'"
+_POSTGRES_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 IMAGE_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -240,6 +243,17 @@ async def tagged(rows: Rows, tag: str, repository: str = "library/hello") -> str
     """The digest that a tag has."""
     found = await rows.manifests.find_manifest(repository, tag)
     return None if found is None else found.digest
+
+
+async def every_row(engine: Engine) -> dict[str, list[str]]:
+    """All rows of all tables but those of usage."""
+    catalogue = _POSTGRES_TABLES if isinstance(engine, PostgresEngine) else _SQLITE_TABLES
+    tables = [str(name) for (name,) in await engine.read(catalogue)]
+    return {
+        table: sorted(map(repr, await engine.read(f'SELECT * FROM "{table}"')))
+        for table in tables
+        if not table.startswith("usage_")
+    }
 
 
 async def trash(rows: Rows) -> set[str]:

@@ -46,7 +46,17 @@ class Bucket:
 
     def objects(self) -> list[str]:
         """The keys of all objects."""
-        return re.findall(r"<Key>(.*?)</Key>", self._request("GET", "list-type=2"))
+        return _keys(self._request("GET", "list-type=2"))
+
+    def everything(self) -> dict[str, tuple[str, str]]:
+        """What the listing says of each object (its time, tag, size) and the hash of its bytes, by key."""
+        found = re.findall(r"<Contents>.*?</Contents>", self._request("GET", "list-type=2").decode(), re.DOTALL)
+        entries = {_keys(each.encode())[0]: each for each in found}
+        return {key: (each, hashlib.sha256(self.content(key)).hexdigest()) for key, each in entries.items()}
+
+    def content(self, key: str) -> bytes:
+        """An object's bytes."""
+        return self._request("GET", "", f"/{key}")
 
     def keep_versions(self) -> None:
         """Keep what is replaced or removed from now on."""
@@ -61,11 +71,11 @@ class Bucket:
 
     def versions(self) -> list[str]:
         """The keys of all versions of all objects, and of the marks of those that were removed."""
-        return re.findall(r"<Key>(.*?)</Key>", self._request("GET", "versions="))
+        return _keys(self._request("GET", "versions="))
 
     def unfinished_uploads(self) -> list[str]:
         """The keys of multipart uploads that were neither completed nor aborted."""
-        return re.findall(r"<Key>(.*?)</Key>", self._request("GET", "uploads="))
+        return _keys(self._request("GET", "uploads="))
 
     def put(self, key: str, content: bytes) -> None:
         """Store an object, behind the back of whoever uses the bucket."""
@@ -75,7 +85,7 @@ class Bucket:
         """Remove an object."""
         self._request("DELETE", "", f"/{key}")
 
-    def _request(self, method: str, query: str, path: str = "", content: bytes = b"") -> str:
+    def _request(self, method: str, query: str, path: str = "", content: bytes = b"") -> bytes:
         """A request for the bucket itself, or `path` in it, signed after AWS Signature Version 4; the answer's body."""
         host = urlsplit(self.endpoint).netloc
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -96,11 +106,15 @@ class Bucket:
             target = f"/{self.name}{path}?{query}" if query else f"/{self.name}{path}"
             connection.request(method, target, content or None, headers)
             answer = connection.getresponse()
-            body = answer.read().decode()
+            body = answer.read()
         finally:
             connection.close()
-        assert answer.status in (200, 204), f"{method} {self.name} {query}: {answer.status} {body}"
+        assert answer.status in (200, 204), f"{method} {self.name} {query}: {answer.status} {body!r}"
         return body
+
+
+def _keys(listing: bytes) -> list[str]:
+    return re.findall(r"<Key>(.*?)</Key>", listing.decode())
 
 
 @pytest.fixture(scope="session")

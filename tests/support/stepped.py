@@ -55,6 +55,7 @@ class FaultyBytes:
     def __init__(self, random: Random) -> None:
         self.kept: dict[str, bytes] = {}
         self._random = random
+        self._identity: str | None = None
 
     async def write(self, key: str, chunks: AsyncIterator[bytes], hashes: Sequence[Hash]) -> int:
         """See the port."""
@@ -106,12 +107,13 @@ class FaultyBytes:
         """See the port."""
         return
 
-    async def identity(self) -> None:
+    async def identity(self) -> str | None:
         """See the port: the tests of the store identity are elsewhere."""
-        return
+        return self._identity
 
     async def mark(self, identity: str) -> None:
         """See the port."""
+        self._identity = identity
 
     async def check(self) -> None:
         """See the port."""

@@ -75,8 +75,8 @@ async def _janitor(settings: "Settings") -> AsyncIterator["Janitor"]:
 
 async def _collect(settings: "Settings") -> None:
     async with _janitor(settings) as janitor:
-        if not await janitor.cleaning.all_agree():
-            raise Refusal("database and bytes do not belong together: nothing is removed")
+        if (why := await janitor.cleaning.objection()) is not None:
+            raise Refusal(f"{why}: nothing is removed. `entrepot verify --help` says what to do")
         total: dict[str, int] = {}
         async for phase, count in janitor.collector.steps():
             if count:

@@ -16,39 +16,47 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--rehash", is_flag=True, help="Read every byte and compare digests, not only sizes.")
 @click.option("--remove-orphans", is_flag=True, help="Let bytes go that no row names: see below.")
+@click.option("--accept", is_flag=True, help="Let the bytes that are there belong to this database: see below.")
 @config_option
-def verify(file: Path | None, rehash: bool, remove_orphans: bool) -> None:
+def verify(file: Path | None, rehash: bool, remove_orphans: bool, accept: bool) -> None:
     """Compare the database with the bytes; each line is something that does not agree, and then the status is 1.
 
     The server may run meanwhile. Bytes that no row names go only by --remove-orphans, and not at once: a first run
     sights them, one that comes lifecycle.grace later puts them in quarantine, one lifecycle.quarantine after that
-    removes them. Nothing is removed when database and bytes do not belong together.
+    removes them.
+
+    Database and bytes know each other. When they do not belong together (a new or an older database, the directory
+    or the bucket of another one), nothing is compared, and a server serves what it finds and removes nothing. If it is
+    meant, --accept lets these bytes belong to this database from now on, and to no other that knew them.
 
     \b
     Examples:
       entrepot verify
       entrepot verify --rehash
+      entrepot verify --accept
     """
     from entrepot.registry.errors import RegistryError
 
     settings = load_or_refuse(file, {})[0].settings
     try:
-        findings = asyncio.run(_verify(settings, rehash=rehash, remove=remove_orphans))
+        findings = asyncio.run(_verify(settings, rehash=rehash, remove=remove_orphans, accept=accept))
     except RegistryError as error:
         raise Refusal(error.message) from None
     if findings:
         raise SystemExit(1)
 
 
-async def _verify(settings: "Settings", *, rehash: bool, remove: bool) -> int:
+async def _verify(settings: "Settings", *, rehash: bool, remove: bool, accept: bool) -> int:
     from entrepot.administration import NotPrepared
     from entrepot.janitor import janitor
 
     findings = looked = 0
     try:
         async with janitor(settings) as found:
-            if not await found.cleaning.agree_now():
-                raise Refusal("database and bytes do not belong together: nothing can be compared")
+            if accept:
+                await found.cleaning.accept()
+            if (why := await found.cleaning.objection()) is not None:
+                raise Refusal(f"{why}: nothing can be compared, or removed. `entrepot verify --help` says what to do")
             total = await found.verifier.count()
             async for wrong in found.verifier.blobs(rehash=rehash):
                 looked += 1

@@ -9,6 +9,7 @@ from entrepot.database.holding import use
 from entrepot.database.purges import refuse_purged
 from entrepot.database.quotas import room
 from entrepot.database.repositories import made_repository_id
+from entrepot.database.verification import DatabaseVerification
 from entrepot.registry.ports import Body, Upload
 
 _OPEN = (
@@ -67,9 +68,18 @@ _TAKE_OVER = (
 )
 _BROKEN = "SELECT store, key FROM blobs WHERE id = :blob AND damage IS NOT NULL"
 _MEND = "UPDATE blobs SET store = :store, key = :key, size = :size, damage = NULL WHERE id = :blob"
-_KNOW_STORE = "INSERT INTO store (name, id, generation) VALUES (:name, :id, 1) ON CONFLICT (name) DO NOTHING"
+_KNOW_STORE = (
+    "INSERT INTO store (name, id, generation) SELECT CAST(:name AS text), CAST(:id AS text),"
+    " CASE WHEN EXISTS (SELECT 1 FROM blobs WHERE store = :name) THEN 1 ELSE 0 END WHERE true"
+    " ON CONFLICT (name) DO NOTHING"
+)
 _STORE = "SELECT id, generation FROM store WHERE name = :name"
 _OLDER = "UPDATE store SET generation = generation + 1 WHERE name = :name RETURNING id, generation"
+_RENAME_STORE = (
+    "INSERT INTO store (name, id, generation) VALUES (:name, :id, 1)"
+    " ON CONFLICT (name) DO UPDATE SET id = excluded.id, generation = excluded.generation RETURNING id, generation"
+)
+_NEWEST = "SELECT key FROM blobs WHERE store = :store AND state <> 'removing' ORDER BY id DESC LIMIT 10"
 _EXPIRED = "SELECT id FROM uploads WHERE expires_at <= now_us() ORDER BY expires_at LIMIT :limit"
 _EXPIRE = "UPDATE uploads SET generation = generation + 1 WHERE id = :id AND expires_at <= now_us()"
 _TRASHED = (  # while a backup runs, what it names may be on its way out and must stay; a clock that has gone back
@@ -266,6 +276,24 @@ class DatabaseUploads:
             return f"{row[0]} {row[1]}"
 
         return await self._engine.write(older, durable=True)
+
+    async def rename_store(self, store: str, fresh: str) -> str:
+        """See the port."""
+
+        async def rename(transaction: Transaction) -> str:
+            row = await transaction.one(_RENAME_STORE, name=store, id=fresh)
+            assert row is not None
+            return f"{row[0]} {row[1]}"
+
+        return await self._engine.write(rename, durable=True)
+
+    async def newest_keys(self, store: str) -> list[str]:
+        """See the port."""
+        return [key for (key,) in await self._engine.read(_NEWEST, store=store)]
+
+    async def unnamed(self, store: str, keys: Sequence[str]) -> Sequence[str]:
+        """See the port."""
+        return await DatabaseVerification(self._engine).unnamed(store, keys)
 
     async def expire_uploads(self, limit: int) -> int:
         """See the port."""

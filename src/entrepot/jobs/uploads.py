@@ -1,6 +1,10 @@
-"""Uploads past their time end, and bytes that nothing names any more are removed."""
+"""Uploads past their time end, and bytes that nothing names any more are removed.
+
+Only of a store that is this database's: it says so itself, by an id and a generation.
+"""
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,6 +17,7 @@ from entrepot.registry.ports import Bytes, Housekeeping, OlderVersions
 
 _STEP = 100
 _AT_ONCE = 10  # removals that run beside each other: an object store answers each after milliseconds
+_AGREED = 60.0  # seconds: then it is looked again whether a store still is this database's
 _log = structlog.get_logger()
 
 
@@ -24,7 +29,7 @@ class UploadCleaning:
         self._rows = rows
         self._rest = rest
         self._stores = stores
-        self._agreed: set[str] = set()
+        self._agreed: dict[str, float] = {}  # when, by a monotonic clock
 
     async def expire(self) -> int:
         """End sessions past their time; returns how many."""
@@ -78,17 +83,51 @@ class UploadCleaning:
         """Whether database and bytes belong together: after a restore, or with a directory of another database, nothing
         may be removed until an administrator has looked."""
         for name, store in self._stores.items():
-            if name in self._agreed:
+            now = time.monotonic()
+            if now < self._agreed.get(name, now):
                 continue
             known = await self._rows.store_identity(name, uuid.uuid4().hex)
             found = await store.identity()
-            if not belongs(found, known):
-                _log.error("database and bytes do not belong together; nothing is removed", store=name)
+            why = await self._objection(store, found, known)
+            if why is not None:
+                told = {"store": name, "why": why, "help": "entrepot verify --help"}
+                _log.error("database and bytes do not belong together; nothing is removed", **told)
                 return False
             if found != known:
                 await store.mark(known)
-            self._agreed.add(name)
+            self._agreed[name] = now + _AGREED
         return True
+
+    async def objection(self) -> str | None:
+        """Why database and bytes do not belong together; None when they do."""
+        for name, store in self._stores.items():
+            known = await self._rows.store_identity(name, uuid.uuid4().hex)
+            why = await self._objection(store, await store.identity(), known)
+            if why is not None:
+                return why
+        return None
+
+    async def accept(self) -> None:
+        """Let the bytes that are there belong to this database, and to no other that knew them."""
+        for name, store in self._stores.items():
+            await store.mark(await self._rows.rename_store(name, uuid.uuid4().hex))
+
+    async def _objection(self, store: Bytes, found: str | None, known: str) -> str | None:
+        if found is not None:
+            return None if belongs(found, known) else _reason(found, known)
+        blobs = [] if known.endswith(" 0") else await self._rows.newest_keys(store.name)
+        if not blobs:
+            # Whatever was pushed since a new database has first seen this store: it must have nothing else.
+            async with contextlib.aclosing(store.keys()) as keys:
+                async for key in keys:
+                    if await self._rows.unnamed(store.name, [key]):
+                        return "the store has bytes that the database does not know, and does not say whose they are"
+            return None
+        for key in blobs:
+            with contextlib.suppress(FileNotFoundError):
+                await store.size(key)
+                return None
+        return "the store has none of the database's newest blobs, and does not say whose it is"
 
     async def raise_generations(self) -> int:
         """Let database and bytes grow older together: a copy of the database that is put back later is younger than
@@ -100,12 +139,16 @@ class UploadCleaning:
         return len(self._stores)
 
 
-def belongs(found: str | None, known: str) -> bool:
+def _reason(found: str, known: str) -> str:
+    if found.partition(" ")[0] == known.partition(" ")[0]:
+        return "the database is an older copy, younger than the bytes in the store"
+    return "the store says that it belongs to another database"
+
+
+def belongs(found: str, known: str) -> bool:
     """Whether a store that says `found` belongs to a database that knows it as `known`; each is an id and a generation.
 
     The store may be behind, as the database is written first; it is ahead only of an older copy of the database.
     """
-    if found is None:
-        return True
     (store, of), (same, generation) = found.rpartition(" ")[::2], known.rpartition(" ")[::2]
     return store == same and of.isdigit() and int(of) <= int(generation)

@@ -319,11 +319,26 @@ class Housekeeping(Protocol):
     """What the background needs: uploads past their time, and keys to remove."""
 
     async def store_identity(self, store: str, fresh: str) -> str:
-        """What the database knows this store by: `fresh` when it sees the store for the first time."""
+        """What the database knows this store by: `fresh` when it sees the store for the first time.
+
+        Its generation is 0 then, if no blob is in this store.
+        """
         ...
 
     async def raise_generation(self, store: str) -> str:
         """What the database knows this store by from now on: it is one generation older, durably."""
+        ...
+
+    async def rename_store(self, store: str, fresh: str) -> str:
+        """What the database knows this store by from now on: `fresh`, durably."""
+        ...
+
+    async def newest_keys(self, store: str) -> list[str]:
+        """The keys of a few blobs whose bytes should be in this store."""
+        ...
+
+    async def unnamed(self, store: str, keys: Sequence[str]) -> Sequence[str]:
+        """Those of at most 100 keys that no blob, no upload and no trash names."""
         ...
 
     async def expire_uploads(self, limit: int) -> int:
