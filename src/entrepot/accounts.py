@@ -56,7 +56,8 @@ async def with_accounts(
     house = Gatehouse(settings, engine, root_secret(settings), stack)
     origin = Origin(settings.http.public_url or None, guard)
     gate = AccountsGate(house.tokens, house.login, house.rights, house.limits, house.counter, house.requests, origin)
-    service = TokenService(house.rights, house.tokens, house.limits, settings.auth.services)
+    stored_name = caching.upstreams.stored_name
+    service = TokenService(house.rights, house.tokens, house.limits, settings.auth.services, stored_name)
     refresh = RefreshTokens(house.refresh_rows, house.secrets)
     search_rows = DatabaseSearch(engine)
     search = Search(search_rows)

@@ -102,7 +102,7 @@ def make_cache(
     uses = Uses(known)
     blobs = ProxiedBlobs(sources, plane.blob_rows, rows, known, plane.uploads, store, flights, uses)
     repositories = Repositories(upstreams, plane.manifests, plane.blobs, manifests, blobs, uses)
-    keeping = Keeping(lambda: _listed(settings), settings.cache.platforms, upstreams, rows, manifests, blobs)
+    keeping = Keeping(lambda: _listed(settings, upstreams), settings.cache.platforms, upstreams, rows, manifests, blobs)
     eviction = Eviction(upstreams, settings.cache.size, known, keeping.held)
     forgetting = Forgetting(upstreams, settings.cache.size, known, DatabaseDeletions(engine))
     jobs = [*_jobs(settings, spools, eviction, forgetting, keeping, ledger), *cluster_jobs]
@@ -148,12 +148,13 @@ def _jobs(
     return jobs
 
 
-def _listed(settings: Settings) -> list[Image]:
+def _listed(settings: Settings, upstreams: Upstreams) -> list[Image]:
     """The images that are always here; a file that cannot be read is said in the log, and nothing of it is evicted."""
     lines = list(settings.cache.images)
     if settings.cache.images_file is not None:
         lines += read_list(settings.cache.images_file.read_text().splitlines())
-    return [read_image(line) for line in lines]
+    images = [read_image(line) for line in lines]
+    return [image._replace(repository=upstreams.stored_name(image.repository)) for image in images]
 
 
 def _mirror(settings: Settings, configured: Mapping[str, ConfiguredUpstream], port: int | None) -> Mirror | None:

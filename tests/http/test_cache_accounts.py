@@ -42,6 +42,7 @@ def _configured(url: str) -> str:
     return json.dumps(
         {
             "open.example": {"url": url},
+            "docker.io": {"url": url},
             "inner.example": {"url": url, "read": "accounts", "fresh": "1h"},
             "team.example": team,
         }
@@ -94,6 +95,16 @@ def test_an_upstream_for_everyone_is_read_by_an_anonymous_token_and_one_for_acco
     assert world.visitor({}).get(f"/v2/open.example/{name}/manifests/v1").status == 401, (
         "with a challenge, as everywhere"
     )
+
+
+@pytest.mark.parametrize("called", ["docker.io/{}", "index.docker.io/library/{}", "registry-1.docker.io/{}"])
+def test_a_token_for_any_name_of_a_repository_at_docker_hub_opens_it(scene: Scene, name: str, called: str) -> None:
+    """Docker asks for the name by which it was called, whatever the challenge says."""
+    manifest = scene.script.push("v1", os.urandom(100))
+    repository = called.format(name.rpartition("/")[2])
+    for who in (None, scene.world.person()):
+        answer = scene.world.by_token(who, repository, actions="pull").get(f"/v2/{repository}/manifests/v1")
+        assert (answer.status, answer.body) == (200, manifest)
 
 
 def test_that_somebody_has_fetched_it_opens_it_to_nobody_else(scene: Scene, name: str) -> None:

@@ -137,5 +137,7 @@ def test_the_names_of_docker_hub_are_one(tmp_path: Path) -> None:
                 answer = cache.get(f"/v2/library/app/manifests/v1?ns={host}")
                 assert (answer.body, answer["oci-namespace"]) == (manifest, host)
                 assert cache.request("POST", f"/v2/{host}/library/app/blobs/uploads/", body=b"").status == 405
+                assert cache.get(f"/v2/{host}/app/manifests/v1").body == manifest, "as its users call it"
+                assert cache.get(f"/v2/app/manifests/v1?ns={host}").body == manifest
             assert upstream.script.asked["GET", "/v2/library/app/manifests/v1"] == 1
             assert cache.get("/v2/_catalog").json()["repositories"] == ["docker.io/library/app"]

@@ -1,6 +1,6 @@
 """The token service: an access token that allows what was asked for, as far as the actor may (protocol.md §3)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -29,12 +29,21 @@ class Issued:
 class TokenService:
     """Issues tokens for this registry and for the registries that rely on it."""
 
-    def __init__(self, rights: Rights, tokens: Tokens, limits: Limits, relying: Collection[str]) -> None:
-        """`relying`: services that get an audience of their own; any other service means this registry."""
+    def __init__(
+        self,
+        rights: Rights,
+        tokens: Tokens,
+        limits: Limits,
+        relying: Collection[str],
+        stored_name: Callable[[str], str] = str,
+    ) -> None:
+        """`relying`: services that get an audience of their own; any other service means this registry, where the
+        repository that clients call by a name is stored under its `stored_name`."""
         self._rights = rights
         self._tokens = tokens
         self._limits = limits
         self._relying = frozenset(relying)
+        self._stored_name = stored_name
 
     async def issue(self, actor: Actor, scopes: Sequence[Scope], service: str) -> Issued:
         """A token for this actor: what was asked for and is not allowed is left out, and is no error."""
@@ -43,9 +52,10 @@ class TokenService:
         relied_on = service in self._relying
         for scope in scopes:
             if scope.type == "repository":
-                access = await self._access(actor, scope)
+                name = scope.name if relied_on else self._stored_name(scope.name)
+                access = await self._access(actor, name, scope.actions)
                 if access.actions:
-                    repositories[scope.name] = access
+                    repositories[name] = access
             elif scope.type == "registry" and scope.name == "catalog" and (actor.administrator or not relied_on):
                 catalog += sorted(scope.actions & _CATALOG)
         token, issued = self._tokens.issue(
@@ -61,11 +71,11 @@ class TokenService:
         at = datetime.fromtimestamp(issued, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return Issued(token, LIFETIME, at, " ".join(granted))
 
-    async def _access(self, actor: Actor, scope: Scope) -> Access:
-        wanted = set(_ACTIONS) if "*" in scope.actions else scope.actions & _ACTIONS.keys()
-        if scope.name == PREVIEW:
+    async def _access(self, actor: Actor, name: str, asked: frozenset[str]) -> Access:
+        wanted = frozenset(_ACTIONS) if "*" in asked else asked & _ACTIONS.keys()
+        if name == PREVIEW:
             return Access(frozenset(wanted & {"pull"}), 0, 0)
-        decisions = await self._rights.decide_all(actor, [_ACTIONS[each] for each in sorted(wanted)], scope.name)
+        decisions = await self._rights.decide_all(actor, [_ACTIONS[each] for each in sorted(wanted)], name)
         allowed = [decision for decision in decisions.values() if decision.allowed]
         if not allowed:
             return Access(frozenset(), 0, 0)

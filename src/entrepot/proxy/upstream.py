@@ -136,12 +136,15 @@ class Upstreams:
         return None if upstream is None else Place(upstream, path)
 
     def stored_name(self, name: str) -> str:
-        """The name by which a repository is stored: one name for those that begin with another name of Docker Hub."""
+        """The name by which a repository is stored: Docker Hub has three names, and what is `nginx` to its users is
+        `library/nginx` there (protocol.md §4.3)."""
         if not self._by_alias:
             return name
         alias, slash, path = name.partition("/")
-        same = _SAME.get(alias)
-        return f"{same}/{path}" if slash and same in self._by_alias else name
+        alias = _SAME.get(alias, alias)
+        if not slash or alias not in self._by_alias:
+            return name
+        return f"{alias}/library/{path}" if alias == DOCKER_HUB and path and "/" not in path else f"{alias}/{path}"
 
     def of_host(self, host: str) -> Upstream | None:
         """The upstream that containerd's `ns` means: its alias, or one of the names of Docker Hub."""

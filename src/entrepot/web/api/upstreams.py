@@ -70,7 +70,7 @@ def upstream_routes(upstreams: Upstreams, ledger: Ledger, manifests: ProxiedMani
     async def refresh(who: Who, alias: str, wanted: TagIn) -> dict[str, object]:
         if not who.administrator:
             raise Forbidden("administrators look at tags of upstreams")
-        name = f"{alias}/{wanted.repository}"
+        name = upstreams.stored_name(f"{alias}/{wanted.repository}")
         try:
             check_name(name)
             check_tag(wanted.tag)

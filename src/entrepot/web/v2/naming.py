@@ -48,7 +48,7 @@ class Naming:
             upstream = self._upstreams.of_host(asked)
             if upstream is None:
                 return refusal(404, "NAME_UNKNOWN", "no such upstream is configured: add it to `upstreams`")
-            route = found._replace(name=f"{upstream.alias}/{found.name}")
+            route = found._replace(name=self._upstreams.stored_name(f"{upstream.alias}/{found.name}"))
             headers = [(b"oci-namespace", asked.encode("latin-1", "replace"))]
             return self._read_only(request, route) or Named(route, headers, anonymous=False)
         found = found._replace(name=self._upstreams.stored_name(found.name)) if found.name else found
@@ -61,7 +61,9 @@ class Naming:
             return refusal(404, "UNSUPPORTED", f"this is a mirror of {upstream.alias}, which has no catalog")
         if request.method not in _READING or found.kind in ("uploads", "upload"):
             return _refused(f"this is a mirror of {upstream.alias}: push to the registry itself")
-        route = found._replace(name=f"{upstream.alias}/{found.name}") if found.name else found
+        route = found
+        if found.name:
+            route = found._replace(name=self._upstreams.stored_name(f"{upstream.alias}/{found.name}"))
         return Named(route, [], anonymous=True)
 
     def _read_only(self, request: Request, found: Route) -> Answer | None:
