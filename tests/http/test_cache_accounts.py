@@ -139,13 +139,15 @@ def test_nobody_pushes_there_and_administrators_evict(scene: Scene, name: str) -
 
 def test_the_api_shows_budgets_and_looks_at_a_tag_now(scene: Scene, name: str) -> None:
     first = scene.script.push("v1", os.urandom(100))
-    scene.script.headers = {"ratelimit-limit": "200;w=21600", "ratelimit-remaining": "37;w=21600"}
+    budget = {"ratelimit-limit": "200;w=21600", "ratelimit-remaining": "37;w=21600"}
+    scene.script.headers = {**budget, "docker-ratelimit-source": "2001:db8:1:2::"}
     alice = scene.world.person()
     reader = scene.world.by_basic(alice)
     assert reader.get(f"/v2/inner.example/{name}/manifests/v1").body == first
     shown = {each["alias"]: each for each in scene.api(alice, "GET", "/upstreams").json()["items"]}
     assert re.fullmatch(r"37 of 200 left, next at \d\d:\d\d UTC", shown["inner.example"]["budget"])
     assert shown["inner.example"]["next_at"] > "2026"
+    assert (shown["inner.example"]["source"], shown["team.example"]["source"]) == ("2001:db8:1:2::", "")
     assert shown["inner.example"]["pulls"] >= 1
     assert (
         b'entrepot_upstream_remaining{credential="",upstream="inner.example"} 37.0'

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, IncompleteRead
@@ -304,6 +305,29 @@ def test_a_tags_new_digest_waits_for_the_delay_and_the_old_one_is_answered(scene
     assert (refused.status, refused.code) == (403, "DENIED")
     assert digest_of(manifest).encode() in refused.body
     assert scene.cache.get(f"/v2/late.example/{scene.name}/manifests/{digest_of(manifest)}").body == manifest
+
+
+@pytest.mark.parametrize("fault", [401, 403, 404])
+def test_refusals_never_keep_the_next_request_from_the_upstream(scene: Scene, fault: int) -> None:
+    scene.script.faults["manifest"] = fault
+    digests = [digest_of(os.urandom(8)) for _ in range(20)]
+    assert {scene.get(f"manifests/{digest}").status for digest in digests} <= {403, 404}
+    assert all(scene.script.asked["GET", f"/v2/{scene.name}/manifests/{digest}"] for digest in digests)
+
+
+@pytest.mark.parametrize("fault", [500, 503, "close"])
+def test_one_who_fails_is_asked_once_a_second_and_believed_when_he_answers(scene: Scene, fault: int | str) -> None:
+    manifest = scene.script.push("v1", os.urandom(100))
+    scene.script.faults["manifest"] = fault
+    begun = time.monotonic()
+    for _ in range(50):
+        assert scene.get(f"manifests/{digest_of(os.urandom(8))}").status == 502
+    seconds = time.monotonic() - begun
+    assert scene.script.asked.total() <= 3 + seconds + 1
+    scene.script.faults.clear()
+    while (answer := scene.get(f"manifests/{digest_of(manifest)}")).status != 200:
+        assert b"is asked once a second" in answer.body
+    assert answer.body == manifest
 
 
 def test_a_cache_starts_without_its_upstream_and_answers_what_it_has(tmp_path: Path) -> None:

@@ -127,6 +127,26 @@ def test_a_fresh_digest_waits_for_the_delay_whatever_a_look_tells(scene: Scene, 
     assert scene.cache.get(f"/v2/late.example/{scene.name}/manifests/{digest_of(manifest)}").body == manifest
 
 
+def test_a_tag_that_moves_names_its_old_digest_until_the_new_one_is_old_enough(tmp_path: Path) -> None:
+    with scripted_upstream() as upstream:
+        at, target = {"url": upstream.url}, "/v2/up.example/library/app/manifests/v1"
+        first = upstream.script.push("v1", os.urandom(100))
+        with serving(tmp_path, upstreams=json.dumps({"up.example": at})) as cache:
+            assert cache.get(target).body == first
+        second = upstream.script.push("v1", os.urandom(100))
+        with serving(tmp_path, upstreams=json.dumps({"up.example": {**at, "delay": "3d"}})) as cache:
+            for _ in range(2):
+                answer = cache.get(target)
+                assert answer.body == first
+                assert digest_of(second) in answer["warning"], "and why"
+            by_digest = target.replace("v1", digest_of(second))
+            assert cache.get(by_digest).body == second
+            assert cache.get(target).body == first
+        with serving(tmp_path, upstreams=json.dumps({"up.example": {**at, "delay": "1s"}})) as cache:
+            while cache.get(target).body != second:
+                pass
+
+
 def test_the_names_of_docker_hub_are_one(tmp_path: Path) -> None:
     with scripted_upstream() as upstream:
         manifest = upstream.script.push("v1", os.urandom(100))

@@ -45,6 +45,15 @@ def test_a_budget_is_a_credentials_own_and_all_workers_know_it(ledger: Ledger, c
     assert ledger.page("hub.example", "").remaining is None
 
 
+def test_whom_pulls_are_counted_for_is_what_was_said_last_if_it_can_be_that(ledger: Ledger, clock: Clock) -> None:
+    budget, found = Budget(ledger.page("hub.example", ""), clock), []
+    for source in ("192.0.2.1", "f47ac10b-58cc-4372-a567-0e02b2c3d479", "", "x" * 65, "é", "a\0b", "192.0.2.77"):
+        budget.heard({"docker-ratelimit-source": source})
+        found.append(ledger.page("hub.example", "").source)
+    account = "f47ac10b-58cc-4372-a567-0e02b2c3d479"
+    assert found == ["192.0.2.1", *[account] * 5, "192.0.2.77"]
+
+
 def test_what_is_left_is_scarce_below_a_tenth(page: Page, clock: Clock) -> None:
     budget = Budget(page, clock)
     assert not budget.scarce, "nothing is known"

@@ -23,7 +23,8 @@ class Budget:
         self._warned = False
 
     def heard(self, headers: Mapping[str, str]) -> None:
-        """Read `ratelimit-limit` and `ratelimit-remaining` (protocol.md §4.2)."""
+        """Read `ratelimit-limit`, `ratelimit-remaining` and `docker-ratelimit-source` (protocol.md §4.2)."""
+        self._page.counted_for(headers.get("docker-ratelimit-source", "").strip())
         limit = _COUNT.match(headers.get("ratelimit-limit", ""))
         remaining = _COUNT.match(headers.get("ratelimit-remaining", ""))
         window = limit[2] if limit else None

@@ -47,6 +47,7 @@ class _Cell(IntEnum):
 
 _UNKNOWN = -1.0
 _RESERVE = 0.1  # of the limit: what is left below that is for what is not here yet
+_SOURCE = 8  # cells, for up to 64 ASCII characters: an address, or an account's id
 _SPENT = 64  # times at which pulls were spent that are kept: of more, the first to come back is not known
 
 
@@ -57,11 +58,13 @@ class Page:
         self,
         cells: "memoryview[float]",
         spent: "memoryview[float]",
+        source: "memoryview[float]",
         rows: "Sequence[memoryview[float]]",
         worker: int,
     ) -> None:
         self._cells = cells
         self._spent = spent
+        self._source = source.cast("B")
         self._rows = rows
         self._row = rows[worker]
 
@@ -133,6 +136,16 @@ class Page:
             if value is not None:
                 self._cells[cell] = value
 
+    @property
+    def source(self) -> str:
+        """Whom the upstream counts these pulls for, as it has said last; empty while it has not."""
+        return bytes(self._source).rstrip(b"\0").decode("ascii", "replace")
+
+    def counted_for(self, source: str) -> None:
+        """An answer has said this; what is no address and no id is not kept."""
+        if 0 < len(source) <= len(self._source) and source.isascii() and source.isprintable():
+            self._source[:] = source.encode().ljust(len(self._source), b"\0")
+
     def leave_alone(self, until: float) -> None:
         """Until this monotonic time."""
         self._cells[_Cell.UNTIL] = until
@@ -146,7 +159,7 @@ class Ledger:
         self._names = list(names)
         self._workers = workers
         self.worker = 0
-        size = len(_Cell) + _SPENT + workers * len(Count)
+        size = len(_Cell) + _SPENT + _SOURCE + workers * len(Count)
         self._map = mmap.mmap(-1, max(1, len(self._names)) * size * 8)
         everything = memoryview(self._map).cast("d")
         self._parts = {name: everything[at * size : (at + 1) * size] for at, name in enumerate(self._names)}
@@ -160,10 +173,10 @@ class Ledger:
     def page(self, alias: str, credential: str) -> Page:
         """The page of a credential."""
         part = self._parts[alias, credential]
-        spent = part[len(_Cell) :][:_SPENT]
-        counts = part[len(_Cell) + _SPENT :]
+        cells, rest = part[: len(_Cell)], part[len(_Cell) :]
+        spent, source, counts = rest[:_SPENT], rest[_SPENT:][:_SOURCE], rest[_SPENT + _SOURCE :]
         rows = [counts[at * len(Count) :][: len(Count)] for at in range(self._workers)]
-        return Page(part[: len(_Cell)], spent, rows, self.worker)
+        return Page(cells, spent, source, rows, self.worker)
 
     def state(self) -> list["State"]:
         """Every credential as it stands now."""
@@ -173,16 +186,17 @@ class Ledger:
             page = self.page(alias, credential)
             wait, counts = max(0.0, page.until - now), {what: page.total(what) for what in Count}
             budget = (page.limit, page.remaining, page.window, page.next_at)
-            found.append(State(alias, credential, *budget, wait, page.scarce or wait > 0, counts))
+            found.append(State(alias, credential, page.source, *budget, wait, page.scarce or wait > 0, counts))
         return found
 
 
 class State(NamedTuple):
-    """A credential at an upstream: its budget, when a pull comes back (seconds since 1970), the seconds that it is left
-    alone, whether what is left is kept for what is not stored, and the counts."""
+    """A credential at an upstream: whom its pulls are counted for, its budget, when a pull comes back (seconds since
+    1970), the seconds that it is left alone, whether what is left is kept for what is not stored, and the counts."""
 
     alias: str
     credential: str
+    source: str
     limit: int | None
     remaining: int | None
     window: int | None

@@ -20,6 +20,7 @@ class UpstreamOut(BaseModel):
     alias: str
     credential: str = Field(description="Its user name or helper; empty for anybody.")
     url: str
+    source: str = Field(description="Whom it counts our pulls for: an address or an account; empty if it does not say.")
     budget: str = Field(description="In words, such as `37 of 200 left, next at 14:20 UTC`.")
     limit: int | None
     remaining: int | None
@@ -105,6 +106,7 @@ def _shown(state: State, url: str) -> dict[str, object]:
         "alias": state.alias,
         "credential": state.credential,
         "url": url,
+        "source": state.source,
         "budget": budget,
         "limit": state.limit,
         "remaining": state.remaining,
