@@ -247,3 +247,24 @@ def test_warming_has_the_cache_read_what_is_named(small_scene: Scene, name: str,
     absent = subprocess.run([*command, f"up.example/{name}:absent"], capture_output=True, text=True, check=False)
     assert absent.returncode == 1
     assert "404" in absent.stderr
+
+
+def test_of_an_image_for_several_platforms_warming_reads_the_one_that_is_wanted(small_scene: Scene, name: str) -> None:
+    layers = {"amd64": os.urandom(1000), "arm64": os.urandom(1000)}
+    children = {each: small_scene.push(name, f"child-{each}", layer) for each, layer in layers.items()}
+    described = [
+        descriptor(child, OCI_MANIFEST, platform={"os": "linux", "architecture": each})
+        for each, child in children.items()
+    ]
+    index = a_manifest({"manifests": described}, OCI_INDEX)
+    assert small_scene.upstream.put_manifest(name, "v1", index, OCI_INDEX).status == 201
+    image = f"up.example/{name}:v1@{digest_of(index)}"
+    command = [sys.executable, "-m", "entrepot", "mirror", "warm", "--url", small_scene.cache.url]
+    subprocess.run([*command, "--platform", "linux/arm64", image], timeout=60, check=True)
+    asked = {target for method, target in small_scene.asked() if method == "GET" and name in target}
+    wanted = [digest_of(index), digest_of(children["arm64"])]
+    assert {target for target in asked if "/manifests/" in target} == {
+        f"/v2/{name}/manifests/{each}" for each in wanted
+    }
+    assert f"/v2/{name}/blobs/{digest_of(layers['arm64'])}" in asked
+    assert f"/v2/{name}/blobs/{digest_of(layers['amd64'])}" not in asked
