@@ -110,21 +110,22 @@ def secure_registry(machine: Machine, authority: Authority) -> Registry:
 @pytest.fixture
 def distributed_settings(s3_server: str, postgres_server: str) -> Iterator[dict[str, str]]:
     """Of a server with its rows in a new database of PostgreSQL and its bytes in a new bucket."""
-    with _distributed(s3_server, postgres_server) as settings:
+    with distributed(s3_server, postgres_server) as settings:
         yield settings
 
 
 @pytest.fixture(scope="session")
 def distributed_registry(machine: Machine, s3_server: str, postgres_server: str) -> Iterator[Registry]:
     """Entrepot without TLS on a loopback port, its rows in PostgreSQL and its bytes in object storage."""
-    with _distributed(s3_server, postgres_server) as settings:
+    with distributed(s3_server, postgres_server) as settings:
         made = start_registry(machine, "distributed", settings=settings)
         yield made
         made.process.stop()
 
 
 @contextmanager
-def _distributed(s3_server: str, postgres_server: str) -> Iterator[dict[str, str]]:
+def distributed(s3_server: str, postgres_server: str) -> Iterator[dict[str, str]]:
+    """Settings of a server with its rows in a new database of PostgreSQL and its bytes in a new bucket."""
     bucket = Bucket(s3_server, f"e2e-{uuid4().hex}")
     bucket.create()
     with new_database(postgres_server) as database:

@@ -1,4 +1,4 @@
-"""Part 6 of the walk-through: which version runs, what leaked, deleting; with accounts, and without.
+"""Part 6 of the walk-through: which version runs, what leaked, deleting; with accounts, and without; on both stores.
 
 The lines are typed into a shell beside a real Docker Engine. Entrepot with accounts stands in for Docker Hub.
 """
@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import DockerHost
-from tests.support.docker_hub import DockerHub, docker_hub
+from tests.e2e.conftest import DockerHost, distributed
+from tests.support.docker_hub import DockerHub, docker_hub, reached
 from tests.support.images import Layout, busybox_tar
+from tests.support.server import Registry, start_registry
 
 pytestmark = pytest.mark.needs("dockerd", "runc", "busybox", "crane", "ip", "curl")
 
@@ -26,10 +27,33 @@ JSON = "--header 'Content-Type: application/json'"
 Shell = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def typed() -> Iterator[DockerHub]:
-    with docker_hub() as made:
+@pytest.fixture(scope="module", params=["sqlite and files", "postgresql and s3"])
+def settings(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Of a server of each kind."""
+    if request.param == "sqlite and files":
+        yield {}
+        return
+    servers = (request.getfixturevalue(name) for name in ("s3_server", "postgres_server"))
+    with distributed(*servers) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def typed(settings: dict[str, str]) -> Iterator[DockerHub]:
+    with docker_hub(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def open_registry(docker_host: DockerHost, settings: dict[str, str]) -> Iterator[Registry]:
+    """One without accounts, on the loopback of the machine with Docker."""
+    if not settings:
+        yield docker_host.plain
+        return
+    with reached(docker_host.machine, settings):
+        made = start_registry(docker_host.machine, "plain-and-large", settings=settings)
+        yield made
+        made.process.stop()
 
 
 def built(run: Shell, project: str, image: str, base: str, version: str) -> None:
@@ -126,11 +150,11 @@ def test_part_6_with_accounts(typed: DockerHub) -> None:
     assert {(each["tag"], each["account"]) for each in report["pushes"]} >= {("v1.0", "alice"), ("latest", "alice")}
 
 
-def test_part_6_without_accounts(docker_host: DockerHost) -> None:
+def test_part_6_without_accounts(docker_host: DockerHost, open_registry: Registry) -> None:
     def run(line: str, status: int | None = 0) -> str:
         return docker_host.machine.run("bash", "-c", line, status=status)
 
-    plain = docker_host.plain
+    plain = open_registry
     layout = Layout(docker_host.machine.new_directory("node"))
     layout.tag(layout.image([busybox_tar()]), "image")
     base = f"{plain.address}/node:20-alpine"

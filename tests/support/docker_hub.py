@@ -1,14 +1,16 @@
 """A machine with Docker Engine that takes a server for Docker Hub: names, addresses, and an authority it trusts."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from tests.support.certificates import Authority, new_authority
 from tests.support.engine import start_docker
 from tests.support.hub import Hub, start_hub
 from tests.support.images import Layout, busybox_tar
 from tests.support.machine import Machine, Process
+from tests.support.tcp_proxy import TcpProxy
 
 PRIVATE_HOST = "registry.mycompany.com"
 PRIVATE_ADDRESS = "10.9.9.1"
@@ -48,8 +50,11 @@ class DockerHub:
 
 @contextmanager
 def docker_hub(settings: Mapping[str, str] | None = None, *flags: str) -> Iterator[DockerHub]:
-    """Docker Engine, with these flags, on a machine that takes Entrepot, with accounts and settings, for Docker Hub."""
-    with Machine(PRIVATE_ADDRESS) as machine:
+    """Docker Engine, with these flags, on a machine that takes Entrepot, with accounts and settings, for Docker Hub.
+
+    A database and a bucket that the settings name at this machine's loopback are reached from there.
+    """
+    with Machine(PRIVATE_ADDRESS) as machine, reached(machine, settings or {}):
         authority = trusted_authority(machine)
         resolve(machine, PRIVATE_ADDRESS, *HUB_HOSTS, PRIVATE_HOST)
         hub = start_hub(
@@ -61,6 +66,17 @@ def docker_hub(settings: Mapping[str, str] | None = None, *flags: str) -> Iterat
             settings=settings,
         )
         yield DockerHub(machine, hub, start_docker(machine, *flags))
+
+
+@contextmanager
+def reached(machine: Machine, settings: Mapping[str, str]) -> Iterator[None]:
+    """Let a machine with its own network reach, at the same addresses, the servers that settings name."""
+    with ExitStack() as stack:
+        for name in ("ENTREPOT_DATABASE__URL", "ENTREPOT_STORAGE__S3__ENDPOINT"):
+            server = urlsplit(settings.get(name, ""))
+            if server.hostname and server.port:
+                stack.enter_context(TcpProxy(server.hostname, server.port, machine.listen(server.port)))
+        yield
 
 
 def as_administrator(machine: Machine, hub: Hub) -> dict[str, str]:

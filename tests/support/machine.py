@@ -6,14 +6,17 @@ runs side by side, or one run after another, never see each other, and the machi
 """
 
 import contextlib
+import ctypes
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +25,7 @@ from tests.support.tools import search_path
 COMMAND_SECONDS = 300  # a client that needs longer hangs
 START_SECONDS = 60  # a server that is not ready by then will not be
 STOP_SECONDS = 30
+_CLONE_NEWNET = 0x40000000  # of sched.h
 
 _INIT = r"""
 set -e
@@ -176,6 +180,12 @@ class Machine:
         self._processes.append(process)
         return process
 
+    def listen(self, port: int) -> socket.socket:
+        """A socket of this process that listens on the loopback of a machine with its own network; only for root."""
+        (first,) = self._init.children()
+        with ThreadPoolExecutor(1) as thread:  # the thread leaves this process's network, and ends there
+            return thread.submit(_listen_in, f"/proc/{first}/ns/net", port).result()
+
     def run(
         self,
         *argv: str | Path,
@@ -205,3 +215,12 @@ class Machine:
             command = " ".join(map(str, argv))
             raise CommandFailedError(f"{command}\nexit status {done.returncode}, expected {expected}:\n{output}")
         return output
+
+
+def _listen_in(network: str, port: int) -> socket.socket:
+    """Listen in another network namespace, for which the thread that calls this leaves its own (setns(2))."""
+    library = ctypes.CDLL(None, use_errno=True)
+    with open(network) as namespace:
+        if library.setns(namespace.fileno(), _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "the machine's network cannot be entered")
+    return socket.create_server(("127.0.0.1", port), backlog=200)

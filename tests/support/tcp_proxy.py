@@ -12,14 +12,15 @@ _PIECE = 256 * 1024
 class TcpProxy:
     """Passes every connection to its loopback port on to a server, byte for byte, until it is cut."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, listener: socket.socket | None = None) -> None:
+        """`listener`: where it listens, if not on a port of its own."""
         self._target = (host, port)
         self._open = True
         self._heard = threading.Event()
         self._heard.set()
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=200)
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
