@@ -56,7 +56,10 @@ async def _verify(settings: "Settings", *, rehash: bool, remove: bool, accept: b
             if accept:
                 await found.cleaning.accept()
             if (why := await found.cleaning.objection()) is not None:
-                raise Refusal(f"{why}: nothing can be compared, or removed. `entrepot verify --help` says what to do")
+                raise Refusal(
+                    f"database and bytes do not belong together: {why}. So nothing is compared, or removed;"
+                    " `entrepot verify --help` says what to do"
+                )
             total = await found.verifier.count()
             async for wrong in found.verifier.blobs(rehash=rehash):
                 looked += 1
