@@ -189,6 +189,8 @@ def test_the_password_is_shown_to_a_token_service_elsewhere_only_when_that_is_co
                 upstream.script.authorizations.clear()
                 assert cache.get(f"/v2/{alias}/library/app/manifests/v1").body == manifest
                 assert Scene(cache, upstream.script, alias, "library/app").shown == {scheme}
+            told = [(line["upstream"], line["host"]) for line in cache.log() if "token_hosts" in line["event"]]
+            assert told == [("not.example", "localhost")], "who wonders why the login has no effect finds it in the log"
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, "MANIFEST_UNKNOWN"), (403, "DENIED"), (429, "TOOMANYREQUESTS")])

@@ -95,3 +95,18 @@ def test_an_open_registry_shows_nothing_that_is_not_for_everyone() -> None:
     environment = {"ENTREPOT_OPEN": "true", "ENTREPOT_UPSTREAMS": "{docker.io: {username: a, password: b}}"}
     with pytest.raises(ConfigError, match="write `read: everyone` there if that is meant"):
         load(None, environment, {})
+
+
+def test_the_token_services_of_known_registries_may_be_given_their_passwords() -> None:
+    written = (
+        "{docker.io: {}, registry.gitlab.com: {token_hosts: [login.example]}, ghcr.io: {},"
+        " hub.example: {url: https://registry-1.docker.io}}"
+    )
+    upstreams = load(None, {"ENTREPOT_UPSTREAMS": written}, {}).settings.upstreams
+    hosts = {each.upstream.alias: each.token_hosts for each in upstreams}
+    assert hosts == {
+        "docker.io": {"auth.docker.io"},
+        "registry.gitlab.com": {"gitlab.com", "login.example"},
+        "ghcr.io": set(),
+        "hub.example": {"auth.docker.io"},
+    }

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
+import structlog
+
 from entrepot.client.challenge import Challenge
 from entrepot.client.errors import NoLogin, RemoteFailed
 
@@ -16,6 +18,7 @@ _ASSUMED = 60.0  # seconds that a token holds which does not say (distribution-s
 _EARLY = 10.0  # seconds before its end that a token is not used any more
 _LARGEST = 64 * 1024  # bytes of a token service's answer
 _MOST = 2000  # tokens kept
+_log = structlog.get_logger()
 _IDENTITY_TOKEN = ("<token>", "")  # user names for what is no password (Docker's convention; containerd's)
 
 
@@ -58,6 +61,7 @@ class RemoteTokens:
         self._trusted = token_hosts | {(parts.hostname or "").lower()}
         self._name = name
         self._ask = ask
+        self._withheld = False
         self._tokens: dict[tuple[str, str, str, Login | None], _Token] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -71,8 +75,10 @@ class RemoteTokens:
         parts = urlsplit(realm)
         if parts.scheme != "https" and not (self._plain and parts.scheme == "http"):
             raise RemoteFailed(f"{self._name}: its token service {realm[:200]!r} is not reached by https")
-        if (parts.hostname or "").lower() not in self._trusted:
+        host = (parts.hostname or "").lower()
+        if login is not None and host not in self._trusted:
             login = None  # a password goes only where it belongs: this service is asked as anybody
+            self._tell_withheld(host)
         service = challenge.parameters.get("service", "")
         key = (realm, service, scope, login)
         if len(self._locks) >= 2 * _MOST:  # of scopes that gave no token; who waits for one goes on with it
@@ -87,6 +93,16 @@ class RemoteTokens:
                 self._locks.clear()
             self._tokens[key] = token
             return token.value
+
+    def _tell_withheld(self, host: str) -> None:
+        """Once: hosts that answers name may be many."""
+        if not self._withheld:
+            self._withheld = True
+            _log.warning(
+                "a password is not sent to a token service on another host: name it in token_hosts if that is right",
+                upstream=self._name,
+                host=host[:255],
+            )
 
     async def _fetch(self, realm: str, service: str, scope: str, login: Login | None) -> _Token:
         query = [("service", service)] if service else []
