@@ -65,14 +65,17 @@ _REFERENCES = "DELETE FROM manifest_references WHERE manifest_id = :manifest RET
 _FORGET = "DELETE FROM manifests WHERE id = :manifest AND deleted_at IS NOT NULL"
 # Blobs and links are moved on many at a time: on PostgreSQL each statement is a walk over the network. First their rows
 # are locked; what holds one is looked for after that, so that a push that is committing meanwhile is seen.
+_NEVER = 2**63 - 1
 _SLOTS = ", ".join(f"CAST(:blob{number} AS bigint)" for number in range(STEP))
 _PAIRS = ", ".join(f"(CAST(:repository{number} AS bigint), CAST(:blob{number} AS bigint))" for number in range(STEP))
 _UPLOAD_HERE = (
     "EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = links.repository_id AND u.expires_at > now_us())"
 )
+# They are named by their keys alone, and what else must be true is said so that no index of what is loose fits: by that
+# index PostgreSQL would walk all that is loose, again and again for each fifty.
 _THESE_LINKS = (  # that nobody has come to use since they were found to be due
-    f"(repository_id, blob_id) IN (VALUES {_PAIRS}) AND loose_since <= CAST(:latest AS bigint)"
-    " AND links.sighted <= CAST(:seen AS bigint)"
+    f"(repository_id, blob_id) IN (VALUES {_PAIRS}) AND COALESCE(loose_since, {_NEVER}) <= CAST(:latest AS bigint)"
+    f" AND COALESCE(links.sighted, {_NEVER}) <= CAST(:seen AS bigint)"
 )
 _LOCK_LINKS = f"UPDATE links SET sighted = sighted WHERE {_THESE_LINKS}"  # noqa: S608
 _KEEP_LINKS = (
@@ -86,7 +89,8 @@ _RECORD_LINKS = (
 )
 _END_LINKS = f"DELETE FROM links WHERE {_THESE_LINKS}"  # noqa: S608
 _THESE_BLOBS = (
-    f"id IN ({_SLOTS}) AND state = :state AND since <= CAST(:latest AS bigint) AND sighted <= CAST(:seen AS bigint)"
+    f"id IN ({_SLOTS}) AND state || '' = :state AND COALESCE(since, {_NEVER}) <= CAST(:latest AS bigint)"
+    f" AND COALESCE(sighted, {_NEVER}) <= CAST(:seen AS bigint)"
 )
 _LOCK_BLOBS = f"UPDATE blobs SET sighted = sighted WHERE {_THESE_BLOBS}"  # noqa: S608
 _HOLD = f"UPDATE blobs SET state = 'held', since = NULL, sighted = NULL WHERE {_THESE_BLOBS} AND {HELD}"  # noqa: S608
@@ -95,7 +99,7 @@ _ENTER = (
     "UPDATE blobs SET state = :next, since = now_us(), sighted = CAST(:elapsed AS bigint)"  # noqa: S608
     f" WHERE {_THESE_BLOBS}"
 )
-_REMOVED = f"id IN ({_SLOTS}) AND state = 'removing'"
+_REMOVED = f"id IN ({_SLOTS}) AND state || '' = 'removing'"
 _LOCK_REMOVED = f"UPDATE blobs SET sighted = sighted WHERE {_REMOVED}"  # noqa: S608
 _DROP_LINKS = f"DELETE FROM links WHERE blob_id IN ({_SLOTS})"  # noqa: S608
 _TRASH_BLOBS = (
