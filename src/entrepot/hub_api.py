@@ -22,6 +22,7 @@ from entrepot.database.plans import DatabasePlans
 from entrepot.database.purge_rows import DatabasePurges
 from entrepot.database.quotas import DatabaseStorage
 from entrepot.database.robots import DatabaseRobots
+from entrepot.database.scrub_report import DatabaseScrubReport
 from entrepot.database.tag_rules import DatabaseTagRules
 from entrepot.database.teams import DatabaseTeams
 from entrepot.database.tokens import DatabaseTokens
@@ -42,6 +43,7 @@ from entrepot.hub.purging import Purging
 from entrepot.hub.repositories import Repositories
 from entrepot.hub.retention import Retention
 from entrepot.hub.robots import Robots
+from entrepot.hub.scrub import ScrubReport
 from entrepot.hub.search import Search
 from entrepot.hub.tag_rules import TagRules
 from entrepot.hub.teams import Teams
@@ -66,6 +68,7 @@ from entrepot.web.api.purging import installation_purge_routes, purge_list_route
 from entrepot.web.api.repositories import repository_routes, search_routes
 from entrepot.web.api.retention import namespace_retention_routes, retention_routes
 from entrepot.web.api.robots import robot_routes
+from entrepot.web.api.scrub import scrub_routes
 from entrepot.web.api.tag_rules import namespace_tag_rule_routes, repository_tag_rule_routes, tag_rule_routes
 from entrepot.web.api.teams import team_routes
 from entrepot.web.api.tokens import session_routes, token_routes
@@ -102,6 +105,7 @@ def make_api(
             search_routes(search),
             plan_routes(plans),
             upstream_routes(caching.upstreams, caching.ledger, caching.manifests),
+            scrub_routes(ScrubReport(DatabaseScrubReport(engine))),
             namespace_routes(organizations, plans),
         ],
         house.login,

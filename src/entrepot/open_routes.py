@@ -9,6 +9,7 @@ from entrepot.database.digests import DatabaseDigests
 from entrepot.database.engine import Engine
 from entrepot.database.hub_repositories import DatabaseHubRepositories
 from entrepot.database.purge_rows import DatabasePurges
+from entrepot.database.scrub_report import DatabaseScrubReport
 from entrepot.database.tag_rules import DatabaseTagRules
 from entrepot.hub.deleted_repositories import DeletedRepositories
 from entrepot.hub.digests import Digests
@@ -16,6 +17,7 @@ from entrepot.hub.images import Images
 from entrepot.hub.purging import Purging
 from entrepot.hub.repositories import Repositories
 from entrepot.hub.retention import Retention
+from entrepot.hub.scrub import ScrubReport
 from entrepot.hub.tag_rules import TagRules
 from entrepot.web.api.deleted_repositories import open_deleted_repository_routes
 from entrepot.web.api.digests import digest_routes
@@ -24,6 +26,7 @@ from entrepot.web.api.images import image_routes
 from entrepot.web.api.purging import installation_purge_routes, purge_routes
 from entrepot.web.api.repositories import open_repository_routes
 from entrepot.web.api.retention import retention_routes
+from entrepot.web.api.scrub import scrub_routes
 from entrepot.web.api.tag_rules import repository_tag_rule_routes, tag_rule_routes
 
 
@@ -49,6 +52,7 @@ def make_open_api(
             retention_routes(retention),
             open_deleted_repository_routes(deleted),
             image_routes(Images(rights, plane.deletions, plane.history)),
+            scrub_routes(ScrubReport(DatabaseScrubReport(engine))),
             open_repository_routes(Repositories(DatabaseHubRepositories(engine), rights)),
         ],
         None,

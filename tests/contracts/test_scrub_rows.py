@@ -6,6 +6,7 @@ from typing import cast
 import pytest
 
 from entrepot.database.scrub import DatabaseScrub
+from entrepot.database.scrub_report import DatabaseScrubReport
 from entrepot.database.verification import DatabaseVerification
 from entrepot.registry.errors import UpstreamError
 from entrepot.registry.ports import Bytes
@@ -172,3 +173,23 @@ async def test_a_mark_of_bytes_that_were_replaced_meanwhile_is_none(database: Da
     (blob,) = await verification.blobs(STORE, 0, 10)
     assert not await verification.mark(blob._replace(key="another"), "missing")
     assert await verification.damage() == {}
+
+
+async def test_the_report_says_what_is_wrong_and_whose_it_is(rows: Rows) -> None:
+    digests = [await a_blob(rows, repository) for repository in ("library/one", "library/two", "library/two")]
+    for digest, damage in zip(digests, ("missing", None, "damaged"), strict=True):
+        await rows.execute(
+            "UPDATE blobs SET damage = CAST(:damage AS text) WHERE digest = :digest", damage=damage, digest=digest
+        )
+    await rows.execute("INSERT INTO orphans (store, key, since) VALUES ('filesystem', 'k', 1000)")
+    await rows.execute("UPDATE scrub SET position = (SELECT MIN(id) FROM blobs)")
+    report = DatabaseScrubReport(rows.engine)
+    first, second = await report.wrong(0, 10)
+    assert first[1:] == (digests[0], "missing", 100, ["library/one"])
+    assert second[1:] == (digests[2], "damaged", 100, ["library/two"])
+    assert await report.wrong(first.id, 1) == [second]
+    assert await report.orphans("", 10) == [("k", 1000, None)]
+    assert await report.orphans("k", 10) == []
+    state = await report.state()
+    assert state[:3] == (1, 1, 1)
+    assert 0 < state.percent < 100

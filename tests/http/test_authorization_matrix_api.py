@@ -50,6 +50,9 @@ GET    /sessions                                                  ! + + + + + + 
 POST   /sessions                                                  + + + + + + + + + + + +
 DELETE /sessions/{id}                                             ! + + + + + + ! ! ! ! !
 GET    /audit                                                     ! ! ! ! ! ! + ! ! ! ! !
+GET    /scrub                                                     ! ! ! ! ! ! + ! ! ! ! !
+GET    /scrub/blobs                                               ! ! ! ! ! ! + ! ! ! ! !
+GET    /scrub/orphans                                             ! ! ! ! ! ! + ! ! ! ! !
 GET    /organizations/{organization}/audit                        ! ! ! ! ! + + ! ! + ! !
 GET    /account/audit                                             ! + + + + + + ! ! ! ! !
 GET    /organizations                                             + + + + + + + + + + + +

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -49,10 +50,25 @@ def test_what_is_damaged_is_found_by_itself_counted_and_mended_by_a_push(scrubbe
     until(lambda: _counts(server) == (1, 1))
     assert server.head(f"/v2/{name}/blobs/{digest}").status == 404
     assert server.head(f"/v2/{name}/blobs/{gone}").status == 404
+    reported = server.get("/api/v1/scrub").json()
+    assert (reported["damaged"], reported["missing"], reported["orphans"]) == (1, 1, 0)
+    wrong = {each["digest"]: each for each in _items(server, "/scrub/blobs")}
+    assert (wrong[digest]["kind"], wrong[gone]["kind"]) == ("damaged", "missing")
+    assert all((each["size"], each["repositories"]) == (1000, [name]) for each in wrong.values())
     server.push_blob(name, layer)
     server.push_blob(name, other)
     assert server.get(f"/v2/{name}/blobs/{digest}").body == layer
     until(lambda: _counts(server) == (0, 0))
+    assert _items(server, "/scrub/blobs") == []
+
+
+def test_orphans_that_were_sighted_are_reported(scrubbed: Verified) -> None:
+    server = scrubbed.server
+    scrubbed.put("0" * 32, b"nobody's")
+    assert scrubbed.verify("--remove-orphans")[0] == 1
+    assert server.get("/api/v1/scrub").json()["orphans"] == 1
+    (orphan,) = _items(server, "/scrub/orphans")
+    assert (orphan["key"], orphan["since"] > "2026", orphan["quarantined_at"]) == ("0" * 32, True, None)
 
 
 def test_what_an_upstream_has_is_fetched_again_for_everybody_who_has_it(
@@ -106,6 +122,18 @@ def _image_of(upstream: Server, name: str) -> tuple[bytes, str]:
     digest = upstream.push_blob(name, layer)
     assert upstream.put_manifest(name, "v1", an_image(config, layer)).status == 201
     return layer, digest
+
+
+def _items(server: Server, path: str) -> list[dict[str, Any]]:
+    """All items of a list, a page for each."""
+    items: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        found = server.get(f"/api/v1{path}?limit=1{after}").json()
+        items += found["items"]
+        if found["next"] is None:
+            return items
+        after = f"&after={found['next']}"
 
 
 def _counts(server: Server) -> tuple[int, int]:
