@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -29,6 +29,7 @@ FULL_ACCESS_KEY_ID = "AKIAFULL"
 
 _SCRIPT = Path(__file__).parent / "s3-gateway"
 _STARTS = 2
+_PAGE = 1000  # objects of a list
 _VERSIONING = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 
 
@@ -46,7 +47,13 @@ class Bucket:
 
     def objects(self) -> list[str]:
         """The keys of all objects."""
-        return _keys(self._request("GET", "list-type=2"))
+        found: list[str] = []
+        while True:
+            after = f"&start-after={quote(found[-1], safe='')}" if found else ""
+            page = _keys(self._request("GET", f"list-type=2{after}"))
+            found += page
+            if len(page) < _PAGE:
+                return found
 
     def everything(self) -> dict[str, tuple[str, str]]:
         """What the listing says of each object (its time, tag, size) and the hash of its bytes, by key."""
