@@ -1,6 +1,7 @@
 """`entrepot gc`: collecting garbage by hand, and looking at it."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -84,12 +85,18 @@ async def _collect(settings: "Settings") -> None:
         async for phase, count in janitor.collector.steps():
             if count:
                 total[phase.value] = total.get(phase.value, 0) + count
-                click.echo(f"\r{phase.value}: {total[phase.value]}", nl=False, err=True)
+                _progress(f"{phase.value}: {total[phase.value]}")
         removed = await janitor.cleaning.empty_trash()
-        click.echo("", err=True)
+        _progress("")
         for words, count in total.items():
             click.echo(f"{count}\t{words}")
         click.echo(f"{removed}\tfiles or objects removed")
+
+
+def _progress(words: str) -> None:
+    """On one line, for somebody who looks on: how much there will be is not known before the end."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{words}", nl=False, err=True)
 
 
 async def _report(settings: "Settings") -> None:

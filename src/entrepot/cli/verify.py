@@ -1,6 +1,7 @@
 """`entrepot verify`: whether rows and bytes agree."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,13 +62,15 @@ async def _verify(settings: "Settings", *, rehash: bool, remove: bool, accept: b
                     " `entrepot verify --help` says what to do"
                 )
             total = await found.verifier.count()
-            async for wrong in found.verifier.blobs(rehash=rehash):
-                looked += 1
-                if wrong is not None:
-                    findings += 1
-                    click.echo(f"{wrong.kind}\t{wrong.digest}\t{wrong.key}\t{wrong.note}")
-                if looked % 1000 == 0:
-                    click.echo(f"\r{looked} of {total} blobs", nl=False, err=True)
+            with click.progressbar(
+                length=max(total, 1), label=f"{total} blobs to be compared", file=sys.stderr, update_min_steps=100
+            ) as bar:
+                async for wrong in found.verifier.blobs(rehash=rehash):
+                    looked += 1
+                    if wrong is not None:
+                        findings += 1
+                        click.echo(f"{wrong.kind}\t{wrong.digest}\t{wrong.key}\t{wrong.note}")
+                    bar.update(1)
             async for orphan in found.verifier.orphans(remove=remove):
                 findings += 1
                 click.echo(f"{orphan.kind}\t\t{orphan.key}\t{orphan.note}")
