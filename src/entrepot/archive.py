@@ -11,7 +11,8 @@ from pathlib import Path
 from entrepot.administration import NotPrepared, is_prepared
 from entrepot.config import Settings
 from entrepot.database.snapshots import BackedUpRows, FilledRows, PostgresSnapshots, Snapshots, SqliteSnapshots
-from entrepot.registry.backups import Backup, Place, Report, Restore, Told, newest
+from entrepot.registry.backup_places import Place
+from entrepot.registry.backups import Backup, Report, Restore, Told, newest
 from entrepot.registry.errors import StorageError
 from entrepot.storage import layout
 from entrepot.storage.directories import make_directory, sync_directory
@@ -20,8 +21,16 @@ from entrepot.stores import backup_bucket, byte_store, database
 _S3 = "s3://"
 
 
-async def back_up(settings: Settings, where: str, begin: Callable[[int], Told], *, rehash: bool) -> Report:
-    """Make a backup at `where`; NotPrepared when there is nothing to back up yet. `rehash`: see Backup.run."""
+async def back_up(
+    settings: Settings,
+    where: str,
+    begin: Callable[[int], Told],
+    *,
+    rehash: bool,
+    keep: int | None,
+    take_over: bool,
+) -> Report:
+    """Make a backup at `where`; NotPrepared when there is nothing to back up yet. The rest: see Backup."""
     if not await asyncio.to_thread(is_prepared, settings):
         raise NotPrepared("there is no database of this version yet: start `entrepot serve` once, then try again")
     async with AsyncExitStack() as stack:
@@ -32,8 +41,8 @@ async def back_up(settings: Settings, where: str, begin: Callable[[int], Told], 
         stack.push_async_callback(store.close)
         work = stack.enter_context(tempfile.TemporaryDirectory(prefix=".backup-", dir=settings.data_dir))
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        backup = Backup(BackedUpRows(engine, _snapshots(settings)), store, place)
-        return await backup.run(name, Path(work), begin, rehash=rehash)
+        backup = Backup(BackedUpRows(engine, _snapshots(settings)), store, place, keep)
+        return await backup.run(name, Path(work), begin, rehash=rehash, take_over=take_over)
 
 
 async def restore(settings: Settings, where: str, name: str | None, begin: Callable[[int], Told]) -> Report:

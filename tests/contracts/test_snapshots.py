@@ -134,11 +134,33 @@ async def test_bytes_wait_in_the_trash_while_a_backup_holds_them(empty: Empty, k
         await engine.write(trash, durable=True)
         uploads, rows = DatabaseUploads(engine), BackedUpRows(engine, snapshots_of(database))
         assert await uploads.trashed(10) == [("filesystem", "k")]
-        await rows.hold(3600)
+        assert await rows.hold("a", 3600, alone=False)
         assert await uploads.trashed(10) == []
-        await rows.hold(0)
+        assert await rows.hold("a", 0, alone=False)
         assert await uploads.trashed(10) == [("filesystem", "k")]
-        await rows.hold(365 * 86400)  # as it looks when the clock has gone back by a year since
+        assert await rows.hold("a", 365 * 86400, alone=False)  # as when the clock has gone back by a year since
         assert await uploads.trashed(10) == [("filesystem", "k")]
 
     await database.use(hold)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_backup_that_removes_older_ones_runs_alone(empty: Empty, kind: str) -> None:
+    database = empty(kind)
+    await database.migrate("head")
+
+    async def run(engine: Engine) -> None:
+        rows = BackedUpRows(engine, snapshots_of(database))
+        assert await rows.hold("one", 60, alone=False)
+        assert await rows.hold("two", 60, alone=False)
+        assert not await rows.hold("removes", 60, alone=True)
+        await rows.end("one")
+        assert not await rows.hold("removes", 60, alone=True)
+        assert await rows.hold("two", 0, alone=False)  # it was killed, and its time is over
+        assert await rows.hold("removes", 60, alone=True)
+        assert await rows.hold("removes", 60, alone=True)
+        assert not await rows.hold("one", 60, alone=False)
+        assert await rows.hold("removes", 365 * 86400, alone=True)  # as it looks when the clock has gone back since
+        assert await rows.hold("one", 60, alone=False)
+
+    await database.use(run)

@@ -172,6 +172,7 @@ def test_a_second_backup_adds_only_what_is_new_and_each_can_be_restored(
 
 def test_bytes_that_are_damaged_or_missing_are_named_by_the_backup(tmp_path: Path, place: Place) -> None:
     with serving(tmp_path / "old") as server:
+        backed_up(server, {}, place)
         damaged, missing = os.urandom(100), os.urandom(100)
         for content in (damaged, missing):
             before = set(server.blob_files())
@@ -180,8 +181,8 @@ def test_bytes_that_are_damaged_or_missing_are_named_by_the_backup(tmp_path: Pat
             file.unlink()
             if content is damaged:
                 file.write_bytes(b"x" * 100)
-        status, said, _ = run(server.data, place.settings, "backup", place.where)
-    assert status == 1
+        status, said, _ = run(server.data, place.settings, "backup", "--keep", "1", place.where)
+    assert (status, "0 older backups" in said) == (1, True)
     assert f"damaged\t{digest_of(damaged)}" in said
     assert f"missing\t{digest_of(missing)}" in said
     assert not any(name.rpartition("/")[2] in (file.name,) for name in place.files())
@@ -194,7 +195,7 @@ def test_what_is_not_whole_is_refused_and_nothing_is_restored_over_anything(tmp_
         status, _, said = restored(server.data, {}, place)
         assert (status, "not empty" in said) == (2, True)
     (snapshot,) = (name for name in place.files() if "snapshots/" in name)
-    blob = next(name for name in place.files() if "snapshots/" not in name)
+    blob = next(name for name in place.files() if "blobs/" in name and "snapshots/" not in name)
     place.cut(snapshot)
     status, _, said = restored(tmp_path / "cut", {}, place)
     assert (status, "not whole" in said) == (2, True)
@@ -293,6 +294,35 @@ def test_two_backups_at_once_are_both_whole(tmp_path: Path, place: Place) -> Non
     assert found == images
 
 
+def test_a_place_is_for_one_registry_until_taken_over(tmp_path: Path, kind: dict[str, str], place: Place) -> None:
+    with serving(tmp_path / "one", accounts=False, **kind) as one, serving(tmp_path / "another") as another:
+        backed_up(one, kind, place)
+        files = place.files()
+        status, _, said = run(another.data, place.settings, "backup", place.where)
+        assert (status, "another registry's" in said, place.files()) == (2, True, files)
+        assert run(another.data, place.settings, "backup", "--take-over", place.where)[0] == 0
+        assert run(one.data, place.settings | kind, "backup", place.where)[0] == 2
+
+
+def test_only_the_newest_backups_and_their_bytes_are_kept(tmp_path: Path, kind: dict[str, str], place: Place) -> None:
+    with serving(tmp_path / "old", accounts=False, **kind, **SHORT) as server:
+        gone = server.push_image("library/hello", "v1")
+        backed_up(server, kind, place)
+        first = place.files()
+        assert server.delete(f"/v2/library/hello/manifests/{digest_of(gone)}").status == 202
+        while not run(server.data, kind, "gc", "--dry-run")[1].startswith("0 would go"):
+            pass  # the server collects
+        image = server.push_image("library/hello", "v2")
+        backed_up(server, kind, place)
+        status, said, _ = run(server.data, place.settings | kind, "backup", "--keep", "2", place.where)
+        assert (status, "1 older backups and 2 of their blobs removed" in said) == (0, True)
+    assert len(first & place.files()) == 1  # whose they are
+    for name in restored(tmp_path / "none", {}, place, "--list")[1].split():
+        assert restored(tmp_path / name / "data", {}, place, "--snapshot", name)[0] == 0
+        with serving(tmp_path / name) as again:
+            assert again.get("/v2/library/hello/manifests/v2").body == image
+
+
 def test_passwords_hold_after_a_restore_with_the_secret_beside_it(tmp_path: Path) -> None:
     place = Place(str(tmp_path / "backup"), {}, None)
     basic = {"Authorization": "Basic " + b64encode(b"admin:correct horse battery").decode()}
@@ -322,6 +352,7 @@ def test_a_backup_that_is_killed_is_none_and_the_next_one_is_whole(tmp_path: Pat
         running.wait()
         assert restored(tmp_path / "none", {}, place, "--list")[1] == ""
         assert "6 blobs" in backed_up(server, {}, place)
+        assert not any(name.startswith(".part-") for name in place.files())
     assert restored(tmp_path / "new" / "data", {}, place)[0] == 0
     assert run(tmp_path / "new" / "data", {}, "verify", "--rehash")[0] == 0
     with serving(tmp_path / "new") as server:

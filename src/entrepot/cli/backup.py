@@ -21,13 +21,21 @@ T = TypeVar("T")
 @click.command()
 @click.argument("place")
 @click.option("--rehash", is_flag=True, help="Read what PLACE has already, and copy it anew where it is damaged.")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Afterwards keep only the newest N backups, this one too, and the bytes that they name. [default: all]",
+)
+@click.option("--take-over", is_flag=True, help="PLACE was another registry's, and is this one's from now on.")
 @config_option
-def backup(place: str, rehash: bool, file: Path | None) -> None:
+def backup(place: str, rehash: bool, keep: int | None, take_over: bool, file: Path | None) -> None:
     """Back up all rows, and the bytes that they name, into PLACE, while the server runs.
 
     PLACE is a directory, or s3://BUCKET/PREFIX at the server and with the keys of `backup.s3`, else those of
     `storage.s3`. A backup is of one moment. Each after the first copies only what is not there; nothing that an older
-    one names is removed. Each byte is verified as it is copied: what is damaged is named, and then the status is 1.
+    one names is removed, unless --keep says so. Each byte is verified as it is copied: what is damaged is named, and
+    then the status is 1. A place is for one registry; one that was restored is another one.
 
     It does not have the root secret (`secret_key`, or the file `secret` of the data directory): keep that apart, as
     who has both has every token. Open uploads and pulls that are not counted yet are not in it either.
@@ -35,14 +43,18 @@ def backup(place: str, rehash: bool, file: Path | None) -> None:
     \b
     Examples:
       entrepot backup /backup/registry
-      entrepot backup s3://backups/registry
+      entrepot backup --keep 14 s3://backups/registry
     """
     from entrepot.archive import back_up
 
     settings = load_or_refuse(file, {})[0].settings
     with ExitStack() as stack:
-        report = _run(back_up(settings, place, _bar(stack, "copied"), rehash=rehash))
-    _tell(report, f"{report.name}: {report.blobs} blobs, {report.copied} of them new ({report.copied_bytes} bytes)")
+        begin = _bar(stack, "copied")
+        report = _run(back_up(settings, place, begin, rehash=rehash, keep=keep, take_over=take_over))
+    done = f"{report.name}: {report.blobs} blobs, {report.copied} of them new ({report.copied_bytes} bytes)"
+    if keep is not None:
+        done += f"; {report.dropped} older backups and {report.removed} of their blobs removed"
+    _tell(report, done)
 
 
 @click.command()

@@ -22,12 +22,30 @@ from entrepot.registry.identity import new_upload_id
 from entrepot.registry.snapshots import Row, Sequencer, SnapshotFile, SnapshotWriter, Table
 
 LEFT_OUT = frozenset(
-    {"alembic_version", "leases", "orphans", "scrub", "store", "trash", "upload_bodies", "uploads", "usage_nodes"}
+    {
+        "alembic_version",
+        "backups",
+        "leases",
+        "orphans",
+        "scrub",
+        "store",
+        "trash",
+        "upload_bodies",
+        "uploads",
+        "usage_nodes",
+    }
 )
 """Tables that no snapshot has."""
 
 _BATCH = 1000  # rows at a time
 _HOLD = "UPDATE lifecycle SET removals_held_until = now_us() + CAST(:length AS bigint) WHERE id = 1"
+_LAPSED = "DELETE FROM backups WHERE until <= now_us() OR until > now_us() + 3600000000"  # the clock has gone back
+_IN_THE_WAY = "SELECT 1 FROM backups WHERE name <> :name AND (alone = 1 OR CAST(:alone AS bigint) = 1) LIMIT 1"
+_RUNS = (
+    "INSERT INTO backups (name, until, alone) VALUES (:name, now_us() + CAST(:length AS bigint), :alone)"
+    " ON CONFLICT (name) DO UPDATE SET until = excluded.until, alone = excluded.alone"
+)
+_ENDS = "DELETE FROM backups WHERE name = :name"
 _NAMES = "SELECT 1 FROM blobs WHERE key = :key AND state <> 'removing'"
 _VERSION = "SELECT version_num FROM alembic_version"
 _SQLITE_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
@@ -219,13 +237,31 @@ class BackedUpRows:
         self._engine = engine
         self._snapshots = snapshots
 
-    async def hold(self, seconds: int) -> None:
+    async def hold(self, name: str, seconds: int, *, alone: bool) -> bool:
+        """See the port. All backups meet at the row of `lifecycle`, which each changes first."""
+        values = {"name": name, "alone": int(alone)}
+
+        async def hold(transaction: Transaction) -> bool:
+            await transaction.run(_HOLD, length=seconds * 1_000_000)
+            await transaction.run(_LAPSED)
+            if await transaction.one(_IN_THE_WAY, **values) is not None:
+                return False
+            await transaction.run(_RUNS, length=seconds * 1_000_000, **values)
+            return True
+
+        return await self._engine.write(hold, durable=True)
+
+    async def end(self, name: str) -> None:
         """See the port."""
 
-        async def hold(transaction: Transaction) -> None:
-            await transaction.run(_HOLD, length=seconds * 1_000_000)
+        async def end(transaction: Transaction) -> None:
+            await transaction.run(_ENDS, name=name)
 
-        await self._engine.write(hold, durable=True)
+        await self._engine.write(end, durable=False)
+
+    async def registry(self, store: str) -> str:
+        """See the port."""
+        return (await DatabaseUploads(self._engine).store_identity(store, new_upload_id())).partition(" ")[0]
 
     async def snapshot(self, to: Path) -> None:
         """See the port."""

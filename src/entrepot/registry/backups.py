@@ -1,23 +1,20 @@
 """Backup and restore: one snapshot of all rows, and the bytes that they name, beside a running server.
 
-    PLACE
-    ├── blobs/            bytes under the keys of the store, each once, whichever snapshots name them
-    └── snapshots/        rows, one file a backup; written last, so what is named is there
-
 A key is used once, so bytes that are in the place need not be copied again. While a backup runs nothing that it may
 name is removed from the store.
 """
 
 import asyncio
 import contextlib
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from entrepot.oci.digest import Digest, InvalidDigest, hasher
+from entrepot.registry.backup_places import SNAPSHOT_NAME, NamedBytes, Place, named_bytes
 from entrepot.registry.errors import StorageError
+from entrepot.registry.older_backups import Older
 from entrepot.registry.ports import Bytes
 from entrepot.registry.snapshots import SnapshotFile
 
@@ -27,51 +24,24 @@ HOLD_SECONDS = 60
 
 _RENEW_SECONDS = 15
 _AT_ONCE = 4  # blobs on their way
-_KEY = re.compile(r"[a-z0-9.-]{1,80}")
-_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
-
-
-class NamedBytes(NamedTuple):
-    """Bytes that a snapshot's row names."""
-
-    digest: str
-    size: int
-    key: str
-
-
-class Place(Protocol):
-    """Where backups are. Failures are StorageError; what is not there is FileNotFoundError."""
-
-    async def has(self, key: str, size: int) -> bool:
-        """Whether so many bytes are there under this key. Then they are whole."""
-        ...
-
-    async def write(self, key: str, chunks: AsyncIterator[bytes]) -> None:
-        """Write bytes, durably; when `chunks` raises, or the process dies, nothing is there under the key."""
-        ...
-
-    def read(self, key: str) -> AsyncGenerator[bytes, None]:
-        """The bytes."""
-        ...
-
-    async def snapshots(self) -> list[str]:
-        """The names of all snapshots that are whole, the oldest first."""
-        ...
-
-    async def keep(self, name: str, snapshot: Path) -> None:
-        """Add a snapshot, whole and durable or not at all."""
-        ...
-
-    async def fetch(self, name: str, to: Path) -> None:
-        """Copy a snapshot into a file."""
-        ...
 
 
 class BackupRows(Protocol):
     """The database that is backed up."""
 
-    async def hold(self, seconds: int) -> None:
-        """Let no bytes be removed for so long; a later call counts anew."""
+    async def hold(self, name: str, seconds: int, *, alone: bool) -> bool:
+        """The backup `name` runs for so long: let no bytes be removed meanwhile; a later call counts anew.
+
+        False when another runs, and one of the two is to be `alone`.
+        """
+        ...
+
+    async def end(self, name: str) -> None:
+        """The backup `name` does not run any more."""
+        ...
+
+    async def registry(self, store: str) -> str:
+        """Which registry this is, among all that have such a store."""
         ...
 
     async def snapshot(self, to: Path) -> None:
@@ -116,12 +86,17 @@ Told = Callable[[int], object]
 
 @dataclass
 class Report:
-    """What a backup has done. `wrong`: what could not be copied, as the store has it no more, or not as it was."""
+    """What a backup has done. `wrong`: what could not be copied, as the store has it no more, or not as it was.
+
+    `dropped` older snapshots, and `removed` bytes that only they named.
+    """
 
     name: str
     blobs: int = 0
     copied: int = 0
     copied_bytes: int = 0
+    dropped: int = 0
+    removed: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def add(self, each: NamedBytes) -> None:
@@ -134,45 +109,72 @@ class Report:
         self.wrong.append("\t".join(map(str, (kind, each.digest, each.key, *why))))
 
 
-def named_bytes(snapshot: SnapshotFile) -> Iterator[NamedBytes]:
-    """What a snapshot needs besides its rows; what is being removed has no bytes to keep."""
-    for digest, size, key, state in snapshot.rows_of("blobs", "digest", "size", "key", "state"):
-        if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise StorageError(f"the snapshot names bytes by {key!r}, which is no key")
-        if state != "removing":
-            yield NamedBytes(digest, size, key)
-
-
 class Backup:
     """Backs up a store and its rows."""
 
-    def __init__(self, rows: BackupRows, store: Bytes, place: Place) -> None:
+    def __init__(self, rows: BackupRows, store: Bytes, place: Place, keep: int | None = None) -> None:
+        """`keep`: only the newest snapshots, so many, stay, and the bytes that they name."""
         self._rows = rows
         self._store = store
         self._place = place
+        self._keep = keep
 
-    async def run(self, name: str, work: Path, begin: Callable[[int], Told], *, rehash: bool = False) -> Report:
+    async def run(
+        self,
+        name: str,
+        work: Path,
+        begin: Callable[[int], Told],
+        *,
+        rehash: bool = False,
+        take_over: bool = False,
+    ) -> Report:
         """Make a backup called `name`; `work` is a directory for the rows. `begin` is called with all bytes there are.
 
-        `rehash`: what the place has already is read too, and copied anew where it is damaged.
-        StorageError when a purge has taken what was to be copied: then nothing was kept.
+        `rehash`: what the place has already is read too, and copied anew where it is damaged. `take_over`: the place
+        may have been another registry's, and is this one's then.
+        StorageError when it is another's, when a purge has taken what was to be copied (then nothing was kept), and
+        when another backup runs while one of the two removes older ones.
         """
-        async with self._held():
-            file = work / name
-            await self._rows.snapshot(file)
-            snapshot = SnapshotFile(file)
-            wanted = await asyncio.to_thread(lambda: list(named_bytes(snapshot)))
-            told = begin(sum(each.size for each in wanted))
-            report = Report(name, blobs=len(wanted))
-
-            async def copy(each: NamedBytes) -> None:
-                if not await self._has(each, rehash=rehash):
-                    await self._copy(each, report)
-                told(each.size)
-
-            await _side_by_side(wanted, copy)
-            await self._place.keep(name, file)
+        async with self._held(name):
+            await self._claim(take_over=take_over)
+            await self._place.tidy()
+            report = await self._copy_all(name, work / name, begin, rehash=rehash)
+            await self._claim(take_over=False)  # two that began in an empty place at once
+            await self._place.keep(name, work / name)
+            if self._keep is not None and not report.wrong:  # else an older one may have what this one lacks
+                older = Older(self._place, lambda: self._hold(name))
+                try:
+                    report.dropped, report.removed = await older.remove(name, self._keep, work)
+                except StorageError as error:
+                    raise StorageError(f"{name} is made, and older ones stay: {error.message}") from None
         return report
+
+    async def _copy_all(self, name: str, file: Path, begin: Callable[[int], Told], *, rehash: bool) -> Report:
+        """Write all rows into a file, and copy what they name."""
+        await self._rows.snapshot(file)
+        snapshot = SnapshotFile(file)
+        wanted = await asyncio.to_thread(lambda: list(named_bytes(snapshot)))
+        told = begin(sum(each.size for each in wanted))
+        report = Report(name, blobs=len(wanted))
+
+        async def copy(each: NamedBytes) -> None:
+            if not await self._has(each, rehash=rehash):
+                await self._copy(each, report)
+            told(each.size)
+
+        await _side_by_side(wanted, copy)
+        return report
+
+    async def _claim(self, *, take_over: bool) -> None:
+        mine = await self._rows.registry(self._store.name)
+        owner = await self._place.owner()
+        if owner is not None and owner != mine and not take_over:
+            raise StorageError(
+                "the backups there are another registry's: give each a place of its own. If this one is in its place"
+                " now, as after a restore, say --take-over once"
+            )
+        if owner != mine:
+            await self._place.claim(mine)
 
     async def _has(self, each: NamedBytes, *, rehash: bool) -> bool:
         if not await self._place.has(each.key, each.size):
@@ -204,9 +206,9 @@ class Backup:
             report.add(each)
 
     @contextlib.asynccontextmanager
-    async def _held(self) -> AsyncIterator[None]:
+    async def _held(self, name: str) -> AsyncIterator[None]:
         """Removal waits for as long as this process lives, and a minute more: another backup may run too."""
-        await self._rows.hold(HOLD_SECONDS)
+        await self._hold(name)
 
         async def renew() -> None:
             """A database that is away for less than the hold does no harm."""
@@ -216,7 +218,7 @@ class Backup:
                 await asyncio.sleep(_RENEW_SECONDS)
                 asked = loop.time()
                 try:
-                    await self._rows.hold(HOLD_SECONDS)
+                    await self._hold(name)
                 except StorageError:
                     if loop.time() - held > HOLD_SECONDS:
                         raise
@@ -231,6 +233,15 @@ class Backup:
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
+            with contextlib.suppress(StorageError):  # then it lapses
+                await self._rows.end(name)
+
+    async def _hold(self, name: str) -> None:
+        if not await self._rows.hold(name, HOLD_SECONDS, alone=self._keep is not None):
+            raise StorageError(
+                "another backup is running, or was killed less than a minute ago, and one of the two removes older"
+                " ones (--keep): try again when it has ended"
+            )
 
 
 class Restore:
@@ -282,7 +293,7 @@ class Restore:
 async def newest(place: Place, name: str | None) -> str:
     """The snapshot of this name, else the newest; StorageError when there is none."""
     if name is not None:
-        if not _NAME.fullmatch(name):
+        if not SNAPSHOT_NAME.fullmatch(name):
             raise StorageError(f"{name} is no name of a snapshot: `entrepot restore --list` shows those that are")
         return name
     names = await place.snapshots()

@@ -3,21 +3,27 @@
 In a directory:
 
     DIR/
+    ├── store                                                         `backups of ` and which registry's they are
     ├── blobs/01a207/01a2071ee2767c47bff638c8386a91b8-5f3a90c2d1      as in a data directory
     ├── snapshots/20261129T164500Z-5f3a90
     └── .part-5f3a90c2d1                                              what is being written, or was cut off
 
 In a bucket, under the prefix, the same without the directories of 24 bits; there an object is whole or it is not there.
+
+Whoever writes a `.part-` file holds a flock on it: whoever gets the lock knows that it was cut off.
 """
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
+from entrepot.registry.backup_places import SNAPSHOT_NAME
 from entrepot.registry.errors import StorageError, StorageFull
 from entrepot.registry.ports import Bytes
 from entrepot.storage import layout
@@ -26,6 +32,7 @@ from entrepot.storage.filesystem import NO_SPACE
 
 _READ = 1024 * 1024  # bytes
 _PART = ".part-"
+_OF = "backups of "
 
 
 class DirectoryPlace:
@@ -52,12 +59,47 @@ class DirectoryPlace:
         async for chunk in _chunks(self._directory / layout.file_path(key)):
             yield chunk
 
-    async def snapshots(self) -> list[str]:
+    async def owner(self) -> str | None:
         """See the port."""
         try:
-            return sorted(os.listdir(self._snapshot("").parent))
+            with _errors():
+                return _owner((self._directory / "store").read_text())
         except FileNotFoundError:
-            return []
+            return None
+
+    async def claim(self, owner: str) -> None:
+        """See the port."""
+        await self._write(self._directory / "store", _text(_OF + owner))
+
+    async def tidy(self) -> None:
+        """See the port."""
+        for name in _names(self._directory):
+            if name.startswith(_PART):
+                with _errors():
+                    _remove_cut_off(self._directory / name)
+
+    async def keys(self) -> AsyncGenerator[str, None]:
+        """See the port."""
+        blobs = layout.blobs_directory(self._directory)
+        for directory in await asyncio.to_thread(_names, blobs):
+            for key in await asyncio.to_thread(_names, blobs / directory):
+                yield key
+
+    async def remove(self, key: str) -> None:
+        """See the port."""
+        with _errors():
+            await asyncio.to_thread((self._directory / layout.file_path(key)).unlink, missing_ok=True)
+
+    async def drop(self, name: str) -> None:
+        """See the port."""
+        path = self._snapshot(name)
+        with _errors():
+            path.unlink(missing_ok=True)
+            await asyncio.to_thread(sync_directory, str(path.parent))
+
+    async def snapshots(self) -> list[str]:
+        """See the port."""
+        return sorted(filter(SNAPSHOT_NAME.fullmatch, _names(self._snapshot("").parent)))
 
     async def keep(self, name: str, snapshot: Path) -> None:
         """See the port."""
@@ -71,15 +113,17 @@ class DirectoryPlace:
         return self._directory / "snapshots" / (name or "-")
 
     async def _write(self, path: Path, chunks: AsyncIterator[bytes]) -> None:
-        part = self._directory / f"{_PART}{secrets.token_hex(5)}"
+        with _errors():
+            make_directory(self._directory)
+            make_directory(path.parent)
+            part, file = _new_part(self._directory)
         try:
-            with _errors():
-                make_directory(self._directory)
-                make_directory(path.parent)
-            await _copied(chunks, part, durable=True)
-            with _errors():
-                os.rename(part, path)
-                await asyncio.to_thread(sync_directory, str(path.parent))
+            with file:
+                await _fill(file, chunks)
+                with _errors():
+                    await asyncio.to_thread(os.fsync, file.fileno())
+                    os.rename(part, path)
+                    await asyncio.to_thread(sync_directory, str(path.parent))
         finally:
             part.unlink(missing_ok=True)
 
@@ -109,10 +153,35 @@ class BucketPlace:
             async for chunk in chunks:
                 yield chunk
 
+    async def owner(self) -> str | None:
+        """See the port."""
+        return _owner(await self._blobs.identity() or "")
+
+    async def claim(self, owner: str) -> None:
+        """See the port."""
+        await self._blobs.mark(_OF + owner)
+
+    async def tidy(self) -> None:
+        """See the port: there is nothing that is not whole but what the bucket's own rule ends (decision 5)."""
+
+    async def keys(self) -> AsyncGenerator[str, None]:
+        """See the port."""
+        async with contextlib.aclosing(self._blobs.keys()) as keys:
+            async for key in keys:
+                yield key
+
+    async def remove(self, key: str) -> None:
+        """See the port."""
+        await self._blobs.delete(key)
+
+    async def drop(self, name: str) -> None:
+        """See the port."""
+        await self._snapshots.delete(name)
+
     async def snapshots(self) -> list[str]:
         """See the port."""
         names = self._snapshots.keys()
-        return sorted([name async for name in names])
+        return sorted([name async for name in names if SNAPSHOT_NAME.fullmatch(name)])
 
     async def keep(self, name: str, snapshot: Path) -> None:
         """See the port."""
@@ -135,18 +204,62 @@ async def _chunks(path: Path) -> AsyncGenerator[bytes, None]:
             yield chunk
 
 
-async def _copied(chunks: AsyncIterator[bytes], to: Path, *, durable: bool = False) -> None:
+async def _text(text: str) -> AsyncIterator[bytes]:
+    yield text.encode()
+
+
+async def _copied(chunks: AsyncIterator[bytes], to: Path) -> None:
     with _errors():
-        # It has hashes of passwords, or what is private: for its owner alone, whatever the umask says.
-        file = os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+        file = _new_file(to)
     with file:
-        async for chunk in chunks:
-            with _errors():
-                await asyncio.to_thread(file.write, chunk)
+        await _fill(file, chunks)
+
+
+async def _fill(file: BinaryIO, chunks: AsyncIterator[bytes]) -> None:
+    async for chunk in chunks:
         with _errors():
-            file.flush()
-            if durable:
-                await asyncio.to_thread(os.fsync, file.fileno())
+            await asyncio.to_thread(file.write, chunk)
+    with _errors():
+        file.flush()
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """It has hashes of passwords, or what is private: for its owner alone, whatever the umask says."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+
+
+def _new_part(directory: Path) -> tuple[Path, BinaryIO]:
+    """A new file that nobody takes for one that was cut off while it is open."""
+    while True:
+        part = directory / f"{_PART}{secrets.token_hex(5)}"
+        file = _new_file(part)
+        with contextlib.suppress(OSError):  # a file system without locks: then nothing is taken for cut off there
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if part.exists():
+            return part, file
+        file.close()  # somebody has looked between the two
+
+
+def _remove_cut_off(part: Path) -> None:
+    try:
+        file = part.open("rb")
+    except FileNotFoundError:
+        return
+    with file, contextlib.suppress(OSError):  # its writer has the lock
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        part.unlink(missing_ok=True)
+
+
+def _names(directory: Path) -> list[str]:
+    with _errors():
+        try:
+            return os.listdir(directory)
+        except FileNotFoundError:
+            return []
+
+
+def _owner(text: str) -> str | None:
+    return text.strip().removeprefix(_OF) or None
 
 
 @contextmanager
