@@ -88,9 +88,11 @@ GET    /digests/{digest}                                          + + + + + + + 
 POST   /repositories/{name}/-/purge                               ? ? ! ! + + + ! ! + + ?
 GET    /purges                                                    ! ! ! ! ! ! + ! ! ! ! !
 GET    /purges/{id}                                               ! ! ! ! ! ! + ! ! ! ! !
+GET    /purges/{id}/pulls                                         ! ! ! ! ! ! + ! ! ! ! !
 DELETE /purges/{id}                                               ! ! ! ! ! ! + ! ! ! ! !
 GET    /namespaces/{namespace}/purges                             ! ! ! ! ! + + ! ! + ! !
 GET    /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! + + ! ! + ! !
+GET    /namespaces/{namespace}/purges/{id}/pulls                  ! ! ! ! ! + + ! ! + ! !
 DELETE /namespaces/{namespace}/purges/{id}                        ! ! ! ! ! ! + ! ! ! ! !
 GET    /repositories/{name}/-/retention                           ? ? ! ! + + + ! ! + + ?
 PUT    /repositories/{name}/-/retention                           ? ? ! ! + + + ! ! + + ?

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -135,6 +136,31 @@ def test_the_report_says_who_pushed_it_and_who_pulled_it(world: World) -> None:
     assert f"{name}:v1" in words
     again = ask(world, olga, "GET", f"/namespaces/{olga.name}/purges/{report['purge']['id']}").json()
     assert (again["pulls"], again["pushes"]) == (report["pulls"], report["pushes"])
+
+
+def test_the_report_counts_every_pull_and_lists_them_by_pages(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    image = world.by_basic(olga).push_image(name, "v1")
+    world.execute(
+        "INSERT INTO usage_hours (hour, repository_id, digest, tag, kind, account_id, credential_id, address, agent,"
+        " subject, requests, bytes, first_at, last_at) WITH RECURSIVE hours (hour) AS (SELECT 1 UNION ALL"
+        " SELECT hour + 1 FROM hours WHERE hour < 1005) SELECT hour, (SELECT id FROM repositories WHERE name = :name),"
+        " :digest, 'v1', 'image', 0, 0, '203.0.113.9', 'docker', '203.0.113.9', 2, 30, hour, hour FROM hours",
+        name=name,
+        digest=digest_of(image),
+    )
+    report = purge(world, olga, name, digest_of(image))["report"]
+    assert (report["pulled"], len(report["pulls"])) == (2010, 1000)
+    assert "it was pulled 2010 times" in report["advice"][0]
+    place = f"/namespaces/{olga.name}/purges/{report['purge']['id']}/pulls"
+    pulls: list[Any] = []
+    after: str | None = "0"
+    while after is not None:
+        found = ask(world, olga, "GET", f"{place}?limit=100&after={after}").json()
+        pulls, after = [*pulls, *found["items"]], found["next"]
+    assert pulls[:1000] == report["pulls"]
+    assert sum(each["requests"] for each in pulls) == 2010
 
 
 def test_a_running_download_is_cut_and_reported(world: World) -> None:

@@ -37,12 +37,16 @@ _TAGS = (
     " ON r.id = c.repository_id LEFT JOIN accounts a ON a.id = c.account_id WHERE d.purge_id = :purge"
     " AND d.kind = 'manifest' AND (c.tag IS NOT NULL OR c.kind = 'manifest.push') ORDER BY c.id LIMIT :limit"
 )
-_PULLS = (
-    "SELECT COALESCE(r.deleted_name, r.name), u.digest, u.tag, a.name, u.address, u.agent, u.requests, u.first_at,"
-    " u.last_at FROM purged d JOIN usage_hours u ON u.repository_id = d.repository_id AND u.digest = d.digest"
+_OF_PULLS = (
+    "FROM purged d JOIN usage_hours u ON u.repository_id = d.repository_id AND u.digest = d.digest"
     " JOIN repositories r ON r.id = u.repository_id LEFT JOIN accounts a ON a.id = u.account_id"
-    " WHERE d.purge_id = :purge AND d.kind = 'manifest' ORDER BY u.first_at, u.id LIMIT :limit"
+    " WHERE d.purge_id = :purge AND d.kind = 'manifest'"
 )
+_PULLS = (
+    "SELECT u.id, COALESCE(r.deleted_name, r.name), u.digest, u.tag, a.name, u.address, u.agent, u.requests,"
+    f" u.first_at, u.last_at {_OF_PULLS} AND u.id > CAST(:after AS bigint) ORDER BY u.id LIMIT :limit"
+)
+_PULLED = f"SELECT COALESCE(CAST(SUM(u.requests) AS bigint), 0) {_OF_PULLS}"
 _CUTS = "SELECT at, address, target FROM purge_cuts WHERE purge_id = :purge ORDER BY id LIMIT :limit"
 _SHARED = (
     "SELECT DISTINCT r.name, m.digest, d.digest FROM purged d JOIN manifest_references f ON f.digest = d.digest"  # noqa: S608
@@ -102,7 +106,8 @@ class DatabasePurges:
             purge=purge,
             gone=[Holder(row[0], row[1], row[2], []) for row in await self.engine.scan(_GONE, **of)],
             pushes=[Push(*row) for row in await self.engine.scan(_TAGS, **of)],
-            pulls=[Pulled(*row) for row in await self.engine.scan(_PULLS, **of)],
+            pulled=int((await self.engine.scan(_PULLED, purge=purge.id))[0][0]),
+            pulls=await self.pulls(purge.id, 0, _MOST),
             complete_until=await DatabaseUsage(self.engine).complete_until(),
             cut=[Cut(*row) for row in await self.engine.scan(_CUTS, **of)],
             shared=[Shared(*row) for row in await self.engine.scan(_SHARED, **of)],
@@ -110,6 +115,10 @@ class DatabasePurges:
             unreachable=[],
             advice=[],
         )
+
+    async def pulls(self, purge: int, after: int, limit: int) -> Sequence[Pulled]:
+        """See the port."""
+        return [Pulled(*row) for row in await self.engine.scan(_PULLS, purge=purge, after=after, limit=limit)]
 
     async def lift(self, bounds: Bounds, identity: int, caller: Caller) -> bool:
         """See the port."""

@@ -65,6 +65,7 @@ class Push(NamedTuple):
 class Pulled(NamedTuple):
     """Pulls of an image that was purged, of an hour, by one account from one address by one kind of client."""
 
+    id: int
     repository: str
     digest: str
     tag: str
@@ -93,15 +94,16 @@ class Shared(NamedTuple):
 
 
 class Exposure(NamedTuple):
-    """Who may have what was purged, and what is still to be done. Lists of pulls end at a thousand rows.
+    """Who may have what was purged, and what is still to be done. Lists end at a thousand rows.
 
-    Pulls are counted up to `complete_until`, in microseconds. `versions` says what has become of older versions of its
-    objects.
+    `pulled`: how many pulls there were in all, of which `pulls` has the first; counted up to `complete_until`, in
+    microseconds. `versions` says what has become of older versions of its objects.
     """
 
     purge: Purge
     gone: Sequence[Holder]
     pushes: Sequence[Push]
+    pulled: int
     pulls: Sequence[Pulled]
     complete_until: int
     cut: Sequence[Cut]
@@ -145,6 +147,10 @@ class PurgeRows(Protocol):
 
     async def exposure(self, purge: Purge) -> Exposure:
         """What is known of it, without advice."""
+        ...
+
+    async def pulls(self, purge: int, after: int, limit: int) -> Sequence[Pulled]:
+        """Pulls of what it took, with ids over `after`, by id."""
         ...
 
     async def lift(self, bounds: Bounds, identity: int, caller: Caller) -> bool:
@@ -215,6 +221,12 @@ class Purging:
         bounds, _ = await self._bounds(actor, namespace, "")
         return await self._report(bounds, identity)
 
+    async def pulls(self, actor: Actor, namespace: str, identity: int, after: int, limit: int) -> Sequence[Pulled]:
+        """A page of all pulls of what a purge took."""
+        bounds, _ = await self._bounds(actor, namespace, "")
+        await self._one(bounds, identity)
+        return await self._rows.pulls(identity, after, limit)
+
     async def lift(self, actor: Actor, namespace: str, identity: int, address: str) -> None:
         """Let the digest come back, which is for administrators of the installation alone."""
         bounds, caller = await self._bounds(actor, namespace, address)
@@ -245,11 +257,14 @@ class Purging:
         assert facts.namespace_id is not None
         return Bounds(facts.namespace_id), caller
 
-    async def _report(self, bounds: Bounds, identity: int) -> Exposure:
+    async def _one(self, bounds: Bounds, identity: int) -> Purge:
         purge = await self._rows.one(bounds, identity)
         if purge is None:
             raise NotThere(f"there is no purge {identity} here")
-        exposure = await self._rows.exposure(purge)
+        return purge
+
+    async def _report(self, bounds: Bounds, identity: int) -> Exposure:
+        exposure = await self._rows.exposure(await self._one(bounds, identity))
         advice = _advice(exposure, bounds.upstream, counted=self._counts_pulls)
         versions = await self._removal.older_versions()
         unreachable = [*UNREACHABLE, *(each.words for each in versions if each.stay)]
@@ -261,8 +276,9 @@ class Purging:
 
 def _advice(exposure: Exposure, upstream: str | None, *, counted: bool) -> list[str]:
     """The answer to "is it safe now?"."""
-    pulled = sum(each.requests for each in exposure.pulls)
-    known = f"it was pulled {pulled} times that are known of" if pulled else "no pull of it is known of"
+    known = (
+        f"it was pulled {exposure.pulled} times that are known of" if exposure.pulled else "no pull of it is known of"
+    )
     if not counted:
         known = "without accounts nobody has noted who pulled it: all who could reach this registry may have it"
     rebuilt = sorted({f"{each.repository}:{push.tag}" for each in exposure.gone for push in exposure.pushes

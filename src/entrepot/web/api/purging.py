@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from entrepot.hub.purging import Exposure, Purge, Purging
+from entrepot.hub.purging import Exposure, Pulled, Purge, Purging
 from entrepot.web.api.shapes import PAGE, Address, AfterNumber, Identity, Limit, Page, Time, Who, page
 
 
@@ -86,6 +86,7 @@ class ExposureOut(BaseModel):
     purge: PurgeOut
     gone: list[HolderOut]
     pushes: list[PushOut]
+    pulled: int = Field(description="Pulls in all. The list has the first thousand rows, `…/pulls` all of them.")
     pulls: list[PullOut]
     complete_until: Time = Field(description="Pulls before this time are counted.")
     cut: list[CutOut]
@@ -124,12 +125,21 @@ def purge_list_routes(purging: Purging) -> APIRouter:
 
     @routes.get("", response_model=Page[PurgeOut], summary="The purges of a namespace, or of an upstream")
     async def purges(who: Who, namespace: str, after: AfterNumber = 0, limit: Limit = PAGE) -> dict[str, object]:
-        found: Sequence[Purge] = await purging.list(who, namespace, after, limit + 1)
-        return page([each._asdict() for each in found], [each.id for each in found], limit)
+        return _page(await purging.list(who, namespace, after, limit + 1), limit)
 
     @routes.get("/{id}", response_model=ExposureOut, summary="The report of a purge, as it is known now")
     async def report(who: Who, namespace: str, id: Identity) -> dict[str, object]:  # noqa: A002 - as the path says it
         return _shown(await purging.report(who, namespace, id))
+
+    @routes.get("/{id}/pulls", response_model=Page[PullOut], summary="All pulls of what a purge took")
+    async def pulls(
+        who: Who,
+        namespace: str,
+        id: Identity,  # noqa: A002
+        after: AfterNumber = 0,
+        limit: Limit = PAGE,
+    ) -> dict[str, object]:
+        return _page(await purging.pulls(who, namespace, id, after, limit + 1), limit)
 
     @routes.delete("/{id}", status_code=204, summary="Lift a purge, as an administrator: the digest may come back")
     async def lift(who: Who, address: Address, namespace: str, id: Identity) -> None:  # noqa: A002
@@ -144,12 +154,20 @@ def installation_purge_routes(purging: Purging) -> APIRouter:
 
     @routes.get("", response_model=Page[PurgeOut], summary="The purges of the whole installation")
     async def purges(who: Who, after: AfterNumber = 0, limit: Limit = PAGE) -> dict[str, object]:
-        found: Sequence[Purge] = await purging.list(who, "", after, limit + 1)
-        return page([each._asdict() for each in found], [each.id for each in found], limit)
+        return _page(await purging.list(who, "", after, limit + 1), limit)
 
     @routes.get("/{id}", response_model=ExposureOut, summary="The report of such a purge, as it is known now")
     async def report(who: Who, id: Identity) -> dict[str, object]:  # noqa: A002 - as the path says it
         return _shown(await purging.report(who, "", id))
+
+    @routes.get("/{id}/pulls", response_model=Page[PullOut], summary="All pulls of what such a purge took")
+    async def pulls(
+        who: Who,
+        id: Identity,  # noqa: A002
+        after: AfterNumber = 0,
+        limit: Limit = PAGE,
+    ) -> dict[str, object]:
+        return _page(await purging.pulls(who, "", id, after, limit + 1), limit)
 
     @routes.delete("/{id}", status_code=204, summary="Lift such a purge: the digest may come back")
     async def lift(who: Who, address: Address, id: Identity) -> None:  # noqa: A002
@@ -158,9 +176,13 @@ def installation_purge_routes(purging: Purging) -> APIRouter:
     return routes
 
 
+def _page(found: Sequence[Purge | Pulled], limit: int) -> dict[str, object]:
+    return page([each._asdict() for each in found], [each.id for each in found], limit)
+
+
 def _shown(report: Exposure) -> dict[str, object]:
     """As JSON has it: named tuples would be lists."""
-    plain = ("complete_until", "versions", "unreachable", "advice")
+    plain = ("pulled", "complete_until", "versions", "unreachable", "advice")
     lists = {
         name: [each._asdict() for each in value]
         for name, value in report._asdict().items()
