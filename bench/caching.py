@@ -24,7 +24,8 @@ from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
-from bench.content import OCI_MANIFEST, digest_of
+from bench import wire
+from bench.content import OCI_MANIFEST, Blob, digest_of
 from tests.support.tools import search_path
 
 RATE = 25_000_000  # bytes a second, of all connections together
@@ -212,9 +213,21 @@ def main() -> int:
                     _print(number, name, clients, pull(base, origin, clients), direct, image)
                     if name == "entrepot":
                         _print(number, "entrepot, warm", clients, pull(base, origin, clients), direct, image)
+                        hosted = _push(base, origin)
+                        _print(number, "entrepot, hosted", clients, pull(hosted, origin, clients), direct, image)
             finally:
                 shutil.rmtree(directory)
     return 0
+
+
+def _push(base: str, origin: Origin) -> str:
+    """Push the same image to a repository of the registry's own; the base of its URLs."""
+    host, _, _ = base.partition("/v2/")
+    with wire.Connection(wire.Endpoint(int(host.rpartition(":")[2]))) as connection:
+        for digest, content in origin.blobs.items():
+            wire.push_small(connection, "bench/hosted", Blob(content, digest))
+        wire.push_manifest(connection, "bench/hosted", "v1", origin.manifest)
+    return f"{host}/v2/bench/hosted"
 
 
 def _wake(base: str) -> None:

@@ -170,13 +170,13 @@ def test_every_entrepot_command_in_the_documents_can_be_typed() -> None:
     for line in typed:
         arguments = shlex.split(line.partition(">")[0], comments=True)[1:]
         command: click.Command = cli
-        with click.Context(cli) as context:
+        with click.Context(cli, **cli.context_settings) as context:
             while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
                 found = command.get_command(context, arguments.pop(0))
                 assert found is not None, line
                 command = found
             if "--help" not in arguments and not isinstance(command, click.Group):
-                command.make_context("entrepot", arguments)
+                command.make_context("entrepot", arguments, parent=context)
 
 
 def test_the_changelog_has_this_version_or_what_is_not_released_yet() -> None:
