@@ -14,7 +14,7 @@ import pytest
 from tests.http.conftest import BOTH, large
 from tests.support.cache_nodes import ALIAS, a_node
 from tests.support.hub_world import World, serving_world
-from tests.support.serving import Server, digest_of, serving
+from tests.support.serving import OCI_INDEX, OCI_MANIFEST, Server, a_manifest, descriptor, digest_of, serving
 
 _IMAGES = 8
 _CLIENTS = 25
@@ -100,3 +100,56 @@ def test_a_cluster_pulls_each_image_once(tmp_path: Path, nodes: int) -> None:
         node = hub.by_token(None, *images, actions="pull")
         direct = [node.get(f"/v2/{name}/manifests/v1").status for name in images for _ in range(60)]
         assert (direct.count(200), direct.count(429)) == (98, 22)
+
+
+def test_an_image_for_several_platforms_is_one_pull_for_each_that_is_wanted(
+    tmp_path: Path, store: dict[str, str]
+) -> None:
+    with serving_world(tmp_path / "hub", limits__pulls__anonymous=str(_LIMIT)) as hub:
+        images = _images(hub, 1)
+        pusher = hub.by_basic(hub.administrator)
+        (name,) = images
+        children = [pusher.push_image(name, f"child-{number}") for number in range(3)]
+        index = a_manifest({"manifests": [descriptor(child, OCI_MANIFEST) for child in children]}, OCI_INDEX)
+        assert pusher.put_manifest(name, "all", index, OCI_INDEX).status == 201
+        hub.server.asks_from = None
+        upstreams = json.dumps({"hub.example": {"url": hub.server.url}})
+        with serving(tmp_path / "cache", accounts=False, upstreams=upstreams, **store) as cache:
+            wanted = children[:2]
+
+            def pull(child: bytes) -> bool:
+                place = f"/v2/hub.example/{name}"
+                assert cache.get(f"{place}/manifests/all").body == index
+                assert cache.get(f"{place}/manifests/{digest_of(child)}").body == child
+                layer = json.loads(child)["layers"][0]["digest"]
+                return digest_of(cache.get(f"{place}/blobs/{layer}").body) == str(layer)
+
+            with ThreadPoolExecutor(_CLIENTS) as clients:
+                assert all(clients.map(pull, wanted * _CLIENTS))
+            assert _left(hub) == _LIMIT - len(wanted), "nobody wanted the third"
+
+
+def test_a_hub_that_has_had_enough_is_429_for_what_is_new_and_what_is_stored_is_answered(
+    tmp_path: Path, store: dict[str, str]
+) -> None:
+    with serving_world(tmp_path / "hub", limits__pulls__anonymous="1") as hub:
+        images = _images(hub, 3)
+        hub.server.asks_from = None
+        upstreams = json.dumps({"hub.example": {"url": hub.server.url}})
+        first, *others = images
+        target = f"/v2/hub.example/{first}/manifests/v1"
+        with serving(tmp_path / "cache", accounts=False, upstreams=upstreams, **store) as cache:
+            assert cache.get(target).body == images[first]
+            for name in others:
+                for reference in ("v1", digest_of(images[name])):
+                    refused = cache.get(f"/v2/hub.example/{name}/manifests/{reference}")
+                    assert (refused.status, refused.code) == (429, "TOOMANYREQUESTS")
+                    assert "hub.example" in refused.message
+                    assert int(refused["retry-after"]) >= 1
+            hub.by_basic(hub.administrator).push_image(first, "v1")
+            stored = cache.get(target)
+            assert (stored.status, stored.body) == (200, images[first])
+            assert stored["warning"].startswith('299 - "this is a stored copy: ')
+            assert cache.get(target.replace("v1", digest_of(images[first]))).header("warning") is None
+            layer = json.loads(images[first])["layers"][0]["digest"]
+            assert digest_of(cache.get(f"/v2/hub.example/{first}/blobs/{layer}").body) == layer, "blobs are no pulls"
