@@ -169,6 +169,22 @@ def test_a_preview_says_what_a_delete_takes_and_an_undo_brings_it_back(world: Wo
     assert ask(world, olga, "POST", f"{path}/undo").status == 404
 
 
+def test_an_undo_leaves_alone_the_tags_that_name_something_else_by_now_and_says_which(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client = world.by_basic(olga)
+    old = client.push_image(name, "v1")
+    assert client.put_manifest(name, "v1.0", old).status == 201
+    assert client.delete(f"/v2/{name}/manifests/{digest_of(old)}").status == 202
+    new = client.push_image(name, "v1")
+    back = ask(world, olga, "POST", f"/repositories/{name}/-/manifests/{digest_of(old)}/undo")
+    assert back.json() == {"manifests": [digest_of(old)], "tags": ["v1.0"], "taken": ["v1"]}
+    for reference, content in (("v1", new), ("v1.0", old), (digest_of(old), old)):
+        assert client.get(f"/v2/{name}/manifests/{reference}").body == content
+    moves = [(each["kind"], each["old"], each["new"]) for each in history(world, olga, name, "v1.0")]
+    assert moves[:2] == [("tag.restore", None, digest_of(old)), ("tag.delete", digest_of(old), None)]
+
+
 def test_a_tag_that_has_moved_since_it_was_seen_is_not_deleted_nor_taken(world: World) -> None:
     olga = world.person()
     name = world.repository(olga, f"{olga.name}/app")

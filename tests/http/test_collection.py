@@ -4,7 +4,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -92,6 +94,27 @@ def test_an_untagged_image_is_deleted_with_a_warning_that_says_how(collected: Co
     assert answer.status == 202
     assert f"DELETE /v2/{name}/manifests/{digest_of(manifest)}" in answer["warning"]
     assert server.get(f"/v2/{name}/manifests/{digest_of(manifest)}").body == manifest
+
+
+def test_what_is_forgotten_is_pulled_as_of_no_time_and_its_tag_says_what_it_was_and_when_and_why_it_went(
+    collected: Collected, name: str
+) -> None:
+    server = collected.server
+    digest = digest_of(server.push_image(name, "v1"))
+    target = f"/v2/{name}/manifests/v1?at={quote(datetime.now(UTC).isoformat())}"
+    assert server.get(target)["docker-content-digest"] == digest
+    assert server.delete(f"/v2/{name}/manifests/{digest}").status == 202
+    _until(lambda: server.get(target).status == 404)
+    gone = server.get(target)
+    assert gone.code == "MANIFEST_UNKNOWN"
+    assert f"v1 named {digest} at that time: that was deleted on 20" in gone.message
+    detail = gone.json()["errors"][0]["detail"]
+    assert (detail["digest"], detail["why"]) == (digest, "deleted")
+    moves = server.get(f"/api/v1/repositories/{name}/-/tags/v1/history").json()["items"]
+    assert [(each["kind"], each["old"], each["new"]) for each in moves] == [
+        ("tag.delete", digest, None),
+        ("tag.move", None, digest),
+    ]
 
 
 def test_what_is_held_is_405_and_names_the_holder(collected: Collected, name: str) -> None:

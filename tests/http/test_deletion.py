@@ -1,10 +1,21 @@
 """Deleting: e9, e10 (distribution-spec, "Content management"), and servers with other settings."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.serving import OCI_INDEX, Registry, Server, a_manifest, an_image, digest_of, serving
+from tests.support.serving import (
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Registry,
+    Server,
+    a_manifest,
+    an_image,
+    descriptor,
+    digest_of,
+    serving,
+)
 
 ABSENT = digest_of(b"never pushed")
 
@@ -38,6 +49,26 @@ def test_a_deleted_manifest_takes_all_its_tags_with_it(registry: Registry, name:
     assert registry.get(f"/v2/{name}/tags/list").json()["tags"] == ["other"]
     assert registry.put_manifest(name, "v1", manifest).status == 201
     assert registry.get(f"/v2/{name}/manifests/v1").body == manifest
+
+
+def test_an_index_takes_its_children_but_not_those_that_once_had_a_tag_or_that_another_index_names(
+    registry: Registry, name: str
+) -> None:
+    once, now, shared, only = (registry.push_image(name, f"{number}") for number in range(4))
+    contents = [a_manifest(json.loads(each) | {"annotations": {"of": name}}) for each in (shared, only)]
+    for content in contents:
+        assert registry.put_manifest(name, digest_of(content), content).status == 201
+    registry.push_image(name, "0")  # takes the tag of the first
+    first = a_manifest({"manifests": [descriptor(each, OCI_MANIFEST) for each in (once, now, *contents)]}, OCI_INDEX)
+    second = a_manifest({"manifests": [descriptor(contents[0], OCI_MANIFEST)]}, OCI_INDEX)
+    for tag, index in (("first", first), ("second", second)):
+        assert registry.put_manifest(name, tag, index, OCI_INDEX).status == 201
+    deleted = registry.delete(f"/v2/{name}/manifests/{digest_of(first)}")
+    assert (deleted.status, deleted["warning"]) == (202, '299 - "1 manifests that belong to it went with it"')
+    for content in (once, now, contents[0], second):
+        assert registry.get(f"/v2/{name}/manifests/{digest_of(content)}").body == content
+    for content in (first, contents[1]):
+        gone(registry, f"/v2/{name}/manifests/{digest_of(content)}")
 
 
 def test_a_deleted_blob_is_gone_here_and_stays_elsewhere(registry: Registry, name: str) -> None:

@@ -114,6 +114,25 @@ def test_a_deleted_referrer_leaves_the_list_and_a_deleted_subject_takes_the_othe
     assert registry.get(f"/v2/{name}/manifests/{kept}").status == 404
 
 
+def test_referrers_that_came_before_their_subject_go_with_it_and_one_without_a_subject_is_deleted_by_itself(
+    registry: Registry, name: str
+) -> None:
+    content = a_manifest({"manifests": [], "annotations": {"of": name}}, OCI_INDEX)
+    subject = descriptor(content, OCI_INDEX)
+    signature = registry.push_artifact(name, subject=subject)
+    above = registry.push_artifact(name, subject=signature)["digest"]
+    alone = registry.push_artifact(name, subject=SUBJECT)["digest"]
+    assert registry.put_manifest(name, "v1", content, OCI_INDEX).status == 201
+    listed = registry.get(f"/v2/{name}/referrers/{subject['digest']}").json()["manifests"]
+    assert [each["digest"] for each in listed] == [signature["digest"]]
+    assert registry.delete(f"/v2/{name}/manifests/{subject['digest']}").status == 202
+    for digest in (subject["digest"], signature["digest"], above):
+        assert registry.get(f"/v2/{name}/manifests/{digest}").status == 404
+    assert registry.get(f"/v2/{name}/manifests/{alone}").status == 200
+    assert registry.delete(f"/v2/{name}/manifests/{alone}").status == 202
+    assert registry.get(f"/v2/{name}/{AT}").json()["manifests"] == []
+
+
 def test_a_fallback_tag_of_an_old_client_can_be_pushed_and_its_manifests_are_listed_once(
     registry: Registry, name: str
 ) -> None:
