@@ -118,6 +118,8 @@ def test_many_are_deleted_at_once_each_only_if_it_is_what_was_seen(world: World)
     ]
     assert (items[4]["manifests"], items[4]["tags"]) == ([pushed["whole"]], ["whole"])
     assert "immutable" in items[3]["detail"]
+    assert f"DELETE …/-/manifests/{pushed['v1']}" in items[0]["detail"]  # a tag's delete deletes no image
+    assert client.get(f"/v2/{name}/manifests/{pushed['v1']}").status == 200
     assert client.get(f"/v2/{name}/tags/list").json()["tags"] == ["kept", "v2"]
     none: list[object] = []
     for items in (none, [{"tag": "v2", "digest": "short"}], [wanted[0]] * 201):

@@ -1,11 +1,12 @@
 """Images of a repository: history of tags, deleting with a preview, undo. To be added before repositories' routes."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from entrepot.hub.images import BULK, Images, Wanted
+from entrepot.hub.images import BULK, Images, Outcome, Wanted
 from entrepot.registry.deletion import Deleted, Preview, Restored
 from entrepot.registry.history import Move
 from entrepot.web.api.shapes import PAGE, Address, AfterNumber, Limit, Page, Time, Who, page
@@ -75,7 +76,7 @@ class OutcomeOut(BaseModel):
     tag: str | None
     digest: str
     outcome: Literal["deleted", "moved", "absent", "refused"]
-    detail: str
+    detail: str = Field(description="Why it was not deleted; of a tag that was: that its image stays.")
     manifests: list[str]
     tags: list[str]
 
@@ -110,8 +111,7 @@ def image_routes(images: Images) -> APIRouter:
         who: Who, address: Address, name: str, tag: str, digest: str | None = None
     ) -> dict[str, object]:
         gone = await images.delete_tag(who, name, tag, digest, address)
-        note = "the image still answers by its digest: to delete that too, DELETE …/-/manifests/" + gone.digest
-        return {"digest": gone.digest, "note": note}
+        return {"digest": gone.digest, "note": _still_there(gone.digest)}
 
     _deletions(routes, images)
     return routes
@@ -123,7 +123,8 @@ def _deletions(routes: APIRouter, images: Images) -> None:
     )
     async def delete_many(who: Who, address: Address, name: str, wanted: WantedManyIn) -> dict[str, object]:
         deletes = [Wanted(each.digest, each.tag) for each in wanted.items]
-        return {"items": await images.delete_many(who, name, deletes, address)}
+        outcomes = await images.delete_many(who, name, deletes, address)
+        return {"items": [_told(each) for each in outcomes]}
 
     @routes.get("/manifests/{digest}/deletion", response_model=PreviewOut, summary="What deleting an image would take")
     async def preview(who: Who, address: Address, name: str, digest: str) -> Preview:
@@ -136,3 +137,12 @@ def _deletions(routes: APIRouter, images: Images) -> None:
     @routes.post("/manifests/{digest}/undo", response_model=RestoredOut, summary="Bring back a deleted image")
     async def undo(who: Who, address: Address, name: str, digest: str) -> Restored:
         return await images.undo(who, name, digest, address)
+
+
+def _still_there(digest: str) -> str:
+    return f"the image still answers by its digest: to delete that too, DELETE …/-/manifests/{digest}"
+
+
+def _told(each: Outcome) -> Outcome:
+    """A tag's delete tells that its image stays, here too."""
+    return replace(each, detail=_still_there(each.digest)) if each.tag and each.outcome == "deleted" else each
