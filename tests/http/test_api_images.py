@@ -139,6 +139,21 @@ def test_what_was_purged_is_pulled_as_of_no_time_and_its_tag_says_so(world: Worl
     assert f"{digest} at that time: that was purged on 20" in gone.message
 
 
+def test_where_a_digest_was_is_told_when_nothing_of_it_can_be_brought_back(world: World) -> None:
+    olga, sam = world.person(), world.person()
+    name = world.repository(olga, f"{olga.name}/app", "private")
+    client = world.by_basic(olga)
+    digest, other = (digest_of(client.push_image(name, tag)) for tag in ("v1", "other"))
+    body = {"digest": digest, "confirm": True}
+    assert ask(world, olga, "POST", f"/repositories/{name}/-/purge", body).status == 200
+    assert client.put_manifest(name, "v1", client.get(f"/v2/{name}/manifests/other").body).status == 201
+    (found,) = ask(world, olga, "GET", f"/digests/{digest}").json()["items"]
+    assert (found["repository"], found["manifest"], found["role"], found["deleted_at"]) == (name, digest, "gone", None)
+    (span,) = found["tags"]
+    assert (span["tag"], span["now"], span["since"] <= span["until"]) == ("v1", other, True)
+    assert ask(world, sam, "GET", f"/digests/{digest}").json()["items"] == []
+
+
 def test_a_preview_says_what_a_delete_takes_and_an_undo_brings_it_back(world: World) -> None:
     olga = world.person()
     name = world.repository(olga, f"{olga.name}/app")

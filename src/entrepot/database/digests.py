@@ -12,6 +12,12 @@ _NAMING = (
     " ON m.id = f.manifest_id JOIN repositories r ON r.id = m.repository_id"
     " WHERE f.digest = :digest AND r.deleted_at IS NULL ORDER BY m.id LIMIT :limit"
 )
+_GONE = (
+    "SELECT DISTINCT r.id, r.name, c.new, 'gone', CAST(NULL AS bigint) FROM changes c JOIN repositories r"
+    " ON r.id = c.repository_id WHERE c.new = :digest AND c.tag IS NOT NULL AND r.deleted_at IS NULL AND NOT EXISTS"
+    " (SELECT 1 FROM manifests m WHERE m.repository_id = c.repository_id AND m.digest = c.new) ORDER BY r.id"
+    " LIMIT :limit"
+)
 _TAGS = (
     "SELECT c.tag, c.at, (SELECT MIN(n.at) FROM changes n WHERE n.repository_id = c.repository_id AND n.tag = c.tag"
     " AND n.at > c.at), (SELECT m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id"
@@ -29,6 +35,10 @@ class DatabaseDigests:
     async def manifests(self, digest: str, limit: int) -> list[Place]:
         """See the port."""
         return [Place(*row) for row in await self._engine.scan(_MANIFESTS, digest=digest, limit=limit)]
+
+    async def gone(self, digest: str, limit: int) -> list[Place]:
+        """See the port."""
+        return [Place(*row) for row in await self._engine.scan(_GONE, digest=digest, limit=limit)]
 
     async def naming(self, digest: str, limit: int) -> list[Place]:
         """See the port."""

@@ -18,7 +18,8 @@ _MOST = 200  # manifests, and tags of each
 
 class Place(NamedTuple):
     """A manifest that has a digest, or names it. `role` is what the digest is: image, index, referrer, attestation
-    for its own, else config, layer or child. `deleted_at` in microseconds while it can still be brought back."""
+    for its own, gone when nothing of it can be brought back, else config, layer or child. `deleted_at` in microseconds
+    while it can still be brought back."""
 
     repository_id: int
     repository: str
@@ -53,6 +54,10 @@ class DigestRows(Protocol):
         """Manifests with this digest."""
         ...
 
+    async def gone(self, digest: str, limit: int) -> list[Place]:
+        """Where tags have named a manifest with this digest that is forgotten, or was purged."""
+        ...
+
     async def naming(self, digest: str, limit: int) -> list[Place]:
         """Manifests that name this digest."""
         ...
@@ -81,6 +86,7 @@ class Digests:
             indexes += [each._replace(role="child") for each in await self._rows.naming(name, _MOST)]
         here = {(place.repository_id, place.manifest) for place in places}
         places += [each for each in dict.fromkeys(indexes) if (each.repository_id, each.manifest) not in here]
+        places += await self._rows.gone(wanted, _MOST)
         names = sorted({place.repository for place in places})
         allowed = {name for name in names if (await self._rights.decide(actor, Action.PULL, name)).allowed}
         return [

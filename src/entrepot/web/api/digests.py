@@ -22,7 +22,8 @@ class FoundOut(BaseModel):
     repository: str
     manifest: str
     role: str = Field(
-        description="What the digest is: image, index, referrer, attestation; or config, layer, child of it."
+        description="What the digest is: image, index, referrer, attestation; or config, layer, child of it; gone: a"
+        " manifest that was here and cannot be brought back."
     )
     deleted_at: Time | None
     tags: list[SpanOut]
