@@ -9,7 +9,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from tests.support.hub_world import Person, World
-from tests.support.serving import OCI_INDEX, OCI_MANIFEST, a_manifest, an_image, digest_of
+from tests.support.serving import OCI_INDEX, OCI_MANIFEST, a_manifest, an_image, descriptor, digest_of
 from tests.support.wire import Answer
 
 
@@ -198,6 +198,22 @@ def test_an_undo_leaves_alone_the_tags_that_name_something_else_by_now_and_says_
         assert client.get(f"/v2/{name}/manifests/{reference}").body == content
     moves = [(each["kind"], each["old"], each["new"]) for each in history(world, olga, name, "v1.0")]
     assert moves[:2] == [("tag.restore", None, digest_of(old)), ("tag.delete", digest_of(old), None)]
+
+
+def test_an_index_leaves_a_child_that_was_given_a_tag_once(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client = world.by_basic(olga)
+    child = a_manifest(json.loads(client.push_image(name, "other")) | {"annotations": {"of": name}})
+    assert client.put_manifest(name, digest_of(child), child).status == 201
+    index = a_manifest({"manifests": [descriptor(child, OCI_MANIFEST)]}, OCI_INDEX)
+    assert client.put_manifest(name, "multi", index, OCI_INDEX).status == 201
+    path = f"/repositories/{name}/-"
+    assert ask(world, olga, "PUT", f"{path}/tags/arm64", {"digest": digest_of(child)}).status == 204
+    assert ask(world, olga, "DELETE", f"{path}/tags/arm64").status == 200
+    gone = ask(world, olga, "DELETE", f"{path}/manifests/{digest_of(index)}")
+    assert gone.json() == {"manifests": [digest_of(index)], "tags": ["multi"]}
+    assert client.get(f"/v2/{name}/manifests/{digest_of(child)}").body == child
 
 
 def test_a_tag_that_has_moved_since_it_was_seen_is_not_deleted_nor_taken(world: World) -> None:

@@ -17,6 +17,8 @@ from entrepot.registry.errors import Moved, Unsupported
 _LIVE = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest AND deleted_at IS NULL"
 # A push of it that is committing a tag meanwhile is waited for, and then the tag is seen.
 _LOCK = "UPDATE manifests SET sighted = sighted WHERE id = :manifest AND deleted_at IS NULL"
+# The same, of one that gets a tag of its own: no index takes it along any more.
+_LOCK_TAGGED = "UPDATE manifests SET tagged = 1 WHERE id = :manifest AND deleted_at IS NULL"
 _PARENTS = (
     "SELECT m.id, m.digest FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id WHERE f.digest = :digest"
     " AND f.kind = 'child' AND m.repository_id = :repository AND m.deleted_at IS NULL"
@@ -211,7 +213,7 @@ class DatabaseDeletions:
         async def restore(transaction: Transaction) -> bool:
             identity = await repository_id(transaction, repository, caller)
             row = await transaction.one(_LIVE, repository=identity, digest=digest) if identity is not None else None
-            if identity is None or row is None or not await transaction.run(_LOCK, manifest=row[0]):
+            if identity is None or row is None or not await transaction.run(_LOCK_TAGGED, manifest=row[0]):
                 return False
             taken = await transaction.one(_TAKEN, repository=identity, tag=tag)
             if taken is not None and taken[0] != digest:
