@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.scripted_upstream import Script, scripted_upstream
-from tests.support.serving import Server, digest_of, serving
+from tests.support.serving import Registry, Server, digest_of, serving
 
 UPSTREAMS: dict[str, dict[str, object]] = {
     "always.example": {},
@@ -161,3 +162,28 @@ def test_the_names_of_docker_hub_are_one(tmp_path: Path) -> None:
                 assert cache.get(f"/v2/app/manifests/v1?ns={host}").body == manifest
             assert upstream.script.asked["GET", "/v2/library/app/manifests/v1"] == 1
             assert cache.get("/v2/_catalog").json()["repositories"] == ["docker.io/library/app"]
+
+
+def test_a_mirror_has_nothing_of_another_registry_by_ns_either(tmp_path: Path) -> None:
+    """A containerd that sends the wants of all registries to a mirror of one would get another's image of the name."""
+    with scripted_upstream() as upstream:
+        manifest = upstream.script.push("v1", os.urandom(100))
+        blob = next(iter(upstream.script.blobs))
+        upstreams = json.dumps({"up.example": {"url": upstream.url}, "other.example": {"url": upstream.url}})
+        with serving(
+            tmp_path, upstreams=upstreams, mirror__upstream="up.example", mirror__listen="127.0.0.1:0"
+        ) as cache:
+            mirror = Registry(cache.mirror_url)
+            for ns in ("other.example", "elsewhere.example", "", "127.0.0.1"):
+                for target in ("manifests/v1", f"manifests/{digest_of(manifest)}", f"blobs/{blob}", "tags/list"):
+                    refused = mirror.get(f"/v2/library/app/{target}?ns={ns}")
+                    assert (refused.status, refused.code) == (404, "NAME_UNKNOWN")
+                    assert "this is a mirror of up.example" in refused.message
+            assert not upstream.script.asked
+            host = urlsplit(upstream.url).netloc
+            for ns in ("up.example", "UP.example", host, "docker.io", "registry-1.docker.io"):
+                answer = mirror.get(f"/v2/library/app/manifests/v1?ns={ns}")
+                assert (answer.body, answer["oci-namespace"]) == (manifest, ns), "Docker Engine says that it is its Hub"
+            own = mirror.get("/v2/library/app/manifests/v1?ns=mirror.test:5001", {"Host": "mirror.test:5001"})
+            assert (own.body, own.header("oci-namespace")) == (manifest, None)
+            assert mirror.get(f"/v2/library/app/manifests/{digest_of(manifest)}?ns=other.example").status == 404
