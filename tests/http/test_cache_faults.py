@@ -144,6 +144,25 @@ def test_what_is_not_stored_has_the_upstreams_answer(scene: Scene, phase: str, f
         assert f"scripted {fault}".encode() in answer.body
 
 
+@pytest.mark.parametrize("fault", [*_ANSWERED, "short", "wrong"])
+def test_a_list_of_tags_is_what_is_stored_and_says_so_or_else_the_upstreams_answer(
+    scene: Scene, fault: int | str
+) -> None:
+    scene.script.push("v1", os.urandom(100))
+    assert scene.get("manifests/v1").status == 200
+    other = scene._replace(name=f"{scene.name}/other")  # of which nothing is stored
+    scene.script.lists = dict.fromkeys((scene.name, other.name), b'{"tags": ["v1", "v2"]}')
+    listed = scene.get("tags/list")
+    assert (listed.json()["tags"], listed.header("warning")) == (["v1", "v2"], None)
+    scene.script.faults["tag"] = fault
+    stored = scene.get("tags/list")
+    assert (stored.status, stored.json()["tags"]) == (200, ["v1"])
+    assert stored["warning"].startswith(f'299 - "this is a stored copy: {scene.alias} ')
+    status, code = _ANSWERED.get(fault, (502, "UNAVAILABLE"))
+    absent = other.get("tags/list")
+    assert (absent.status, absent.code) == (status, f"NAME_{code}" if status == 404 else code)
+
+
 def test_an_upstream_that_is_silent_is_504_in_the_end(scene: Scene) -> None:
     layer = os.urandom(100)
     scene.script.push("v1", layer)

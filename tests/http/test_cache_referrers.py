@@ -142,11 +142,14 @@ def test_a_page_that_cannot_be_had_is_where_the_answer_ends_and_an_error_when_it
 @pytest.mark.parametrize("first", [b"no list", b"[" * 100_000, b'{"manifests": 1}', b'"text"'])
 def test_what_is_no_list_is_answered_from_what_is_stored(scene: Scene, first: bytes) -> None:
     scene.script.referrers[SUBJECT] = first
-    assert scene.cache.get(scene.target()).json()["manifests"] == []
+    answer = scene.cache.get(scene.target())
+    assert answer.json()["manifests"] == []
+    assert "answers with what is no list" in answer["warning"], "so nobody takes it for the upstream's word"
 
 
 def test_where_the_upstream_has_no_such_lists_the_tag_is_read_that_clients_keep_for_it(scene: Scene) -> None:
-    assert scene.cache.get(scene.target()).json()["manifests"] == [], "there is neither"
+    neither = scene.cache.get(scene.target())
+    assert (neither.json()["manifests"], neither.header("warning")) == ([], None)
     listed = some(1, SBOM) + some(1, SIGNATURE)
     index = a_manifest({"manifests": listed}, OCI_INDEX)
     tag = SUBJECT.replace(":", "-")
@@ -157,4 +160,5 @@ def test_where_the_upstream_has_no_such_lists_the_tag_is_read_that_clients_keep_
     filtered = scene.cache.get(at.target(f"?artifactType={SIGNATURE}"))
     assert (filtered.json()["manifests"], filtered["oci-filters-applied"]) == (listed[1:], "artifactType")
     scene.script.faults = {"referrer": 503, "head": 503}
-    assert scene.cache.get(at.target()).status == 200
+    stored = scene.cache.get(at.target())
+    assert (stored.status, "scripted 503" in stored["warning"]) == (200, True)

@@ -24,7 +24,7 @@ IDENTITY = "an identity token + more"
 @dataclass
 class Script:
     """What the upstream has and how it behaves. `faults` says what to do in a phase: token, token-post, head, manifest,
-    blob-head, blob or referrer; of one repository only, when its path stands behind the phase and a space.
+    blob-head, blob, referrer or tag; of one repository only, when its path stands behind the phase and a space.
 
     A fault is a status, or one of: `close` (no answer), `silent` (no answer until `resume`), `stall` (half of the body,
     and no more until `resume`), `short` (the body breaks off in its middle), `wrong` (other bytes of the same length),
@@ -40,6 +40,7 @@ class Script:
     manifests: dict[str, bytes] = field(default_factory=dict)  # by tag and digest
     blobs: dict[str, bytes] = field(default_factory=dict)
     referrers: dict[str, bytes] = field(default_factory=dict)  # by the digest of their subject
+    lists: dict[str, bytes] = field(default_factory=dict)  # of tags, by repository
     pages: list[bytes] = field(default_factory=list)  # of referrers, whatever their subject
     link: str = '<{path}?page={number}&x=a+b%2Bc>; rel="next"'
     queries: list[str] = field(default_factory=list)  # that came for referrers
@@ -205,9 +206,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _content(self, kind: str, reference: str, fault: object) -> None:
         if kind == "referrers" and self.of.pages:
             return self._page()
-        found = {"manifests": self.of.manifests, "blobs": self.of.blobs, "referrers": self.of.referrers}[kind].get(
-            reference
-        )
+        if kind == "tags":
+            reference = self.path.removeprefix("/v2/").partition("/tags/")[0]
+        found = {
+            "manifests": self.of.manifests,
+            "blobs": self.of.blobs,
+            "referrers": self.of.referrers,
+            "tags": self.of.lists,
+        }[kind].get(reference)
         if found is None:
             return self._refuse(404, "it is not there", {})
         if kind == "manifests" and "accept" in self.of.quirks and OCI_INDEX not in self.headers.get("Accept", ""):

@@ -31,6 +31,13 @@ class ProxiedReferrers(NamedTuple):
     next_query: str | None
 
 
+class Tags(NamedTuple):
+    """Tags of a page of an upstream, and whether more follow."""
+
+    tags: list[str]
+    more: bool
+
+
 class ProxiedListings:
     """Asks upstreams for lists."""
 
@@ -38,20 +45,24 @@ class ProxiedListings:
         self._sources = sources
         self._manifests = manifests
 
-    async def tags(self, place: Place, query: str) -> Listing | None:
-        """A page of `tags/list`; None when the upstream does not give it. Denied."""
+    async def tags(self, place: Place, query: str) -> Tags | RegistryError:
+        """A page of `tags/list`, or why the upstream does not give it. Denied."""
         check_allowed(place)
         try:
-            return await self._page(place, "tags/list", query, _deadline())
+            page = await self._page(place, "tags/list", query, _deadline())
+            tags = _tags_in(page.content)
+            if tags is None:
+                raise _no_list(place)
         except RemoteError as error:
-            _log.info("a list comes from what is stored", upstream=place.upstream.alias, reason=error.message)
-            return None
+            return _not_given(place, error)
+        return Tags(tags, page.next_query is not None)
 
     async def referrers(
         self, name: str, place: Place, subject: Digest, artifact_type: str | None, grant: Grant
-    ) -> ProxiedReferrers | None:
-        """What refers to a subject, of this type only when there is one; None when the upstream does not say it. Where
-        it has no such list, what clients keep under a tag for that is read (distribution-spec, "Referrers Tag Schema").
+    ) -> ProxiedReferrers | RegistryError:
+        """What refers to a subject, of this type only when there is one, or why the upstream does not say it. Where it
+        has no such list, what clients keep under a tag for that is read (distribution-spec, "Referrers Tag Schema"):
+        ManifestUnknown when there is no such tag either.
         """
         check_allowed(place)
         query = urlencode({"artifactType": artifact_type}) if artifact_type else ""
@@ -60,8 +71,7 @@ class ProxiedListings:
         except RemoteAbsent:
             return await self._by_tag(name, place, subject, artifact_type, grant)
         except RemoteError as error:
-            _log.info("a list comes from what is stored", upstream=place.upstream.alias, reason=error.message)
-            return None
+            return _not_given(place, error)
 
     async def more_referrers(
         self, place: Place, subject: Digest, query: str, artifact_type: str | None
@@ -85,7 +95,7 @@ class ProxiedListings:
                 page = await self._page(place, f"referrers/{subject}", rest, until)
                 descriptors = _descriptors_in(page.content)
                 if descriptors is None:
-                    raise RemoteFailed(f"{place.upstream.alias} answers with what is no list")
+                    raise _no_list(place)
             except RemoteError:
                 if not number:
                     raise
@@ -101,15 +111,15 @@ class ProxiedListings:
 
     async def _by_tag(
         self, name: str, place: Place, subject: Digest, artifact_type: str | None, grant: Grant
-    ) -> ProxiedReferrers | None:
+    ) -> ProxiedReferrers | RegistryError:
         try:
             stored = await self._manifests.find(name, f"{subject.algorithm}-{subject.encoded[:64]}", place, grant)
         except Unauthorized:
             raise
-        except RegistryError:
-            return None
+        except RegistryError as error:
+            return error
         descriptors = _descriptors_in(stored.content)
-        return None if descriptors is None else ProxiedReferrers(_of_type(descriptors, artifact_type), None)
+        return ProxiedReferrers(_of_type(descriptors or [], artifact_type), None)
 
     async def _page(self, place: Place, path: str, query: str, until: float) -> Listing:
         try:
@@ -122,6 +132,24 @@ class ProxiedListings:
 
 def _deadline() -> float:
     return asyncio.get_running_loop().time() + ANSWER_SECONDS
+
+
+def _not_given(place: Place, error: RemoteError) -> RegistryError:
+    _log.info("a list comes from what is stored", upstream=place.upstream.alias, reason=error.message)
+    return as_answer(error)
+
+
+def _no_list(place: Place) -> RemoteFailed:
+    return RemoteFailed(f"{place.upstream.alias} answers with what is no list")
+
+
+def _tags_in(content: bytes) -> list[str] | None:
+    """The tags of another registry's page; None when it is none."""
+    try:
+        tags = json.loads(content).get("tags") or []
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return tags if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags) else None
 
 
 def _descriptors_in(content: bytes) -> Descriptors | None:

@@ -12,10 +12,12 @@ from entrepot.oci.digest import Digest
 from entrepot.oci.mediatype import OCI_INDEX
 from entrepot.proxy.listings import ProxiedListings
 from entrepot.proxy.upstream import Upstreams
-from entrepot.registry.errors import PageInvalid
+from entrepot.registry.errors import ManifestUnknown, NameUnknown, PageInvalid, RegistryError
 from entrepot.registry.listings import MAX_PAGE, Listings
+from entrepot.registry.ports import Stale
 from entrepot.web.message import Answer, Headers, Request
 from entrepot.web.v2.parse import page_from
+from entrepot.web.v2.stale import stale_headers
 from entrepot.web.v2.visit import Visit
 
 _JSON = (b"content-type", b"application/json")
@@ -38,13 +40,27 @@ class ListingDoor:
             asked = (("n", count), ("last", last))
             query = urlencode([(key, value) for key, value in asked if value not in (None, "")])
             theirs = await self._proxied.tags(place, query)
-            tags = None if theirs is None else _tags_in(theirs.content)
-            if theirs is not None and tags is not None:
-                more = theirs.next_query is not None
-                return Answer(200, [_JSON, *_next(request, tags, more, count)], _tag_page(name, tags))
+            if not isinstance(theirs, RegistryError):
+                headers = [_JSON, *_next(request, theirs.tags, theirs.more, count)]
+                return Answer(200, headers, _tag_page(name, theirs.tags))
+            return await self._stored_tags(request, name, visit, theirs)
         page = await self._listings.tags(name, last, count, visit.grant)
         body = _tag_page(name, page.names)
         return Answer(200, [_JSON, *_next(request, page.names, page.more, count)], body)
+
+    async def _stored_tags(self, request: Request, name: str, visit: Visit, instead_of: RegistryError) -> Answer:
+        """What is stored of a repository whose upstream does not list its tags; nothing stored is no list either."""
+        last, count = page_from(request)
+        try:
+            page = await self._listings.tags(name, last, count, visit.grant)
+        except NameUnknown as error:
+            raise (error if isinstance(instead_of, ManifestUnknown) else instead_of) from None
+        headers = [
+            _JSON,
+            *_next(request, page.names, page.more, count),
+            *stale_headers(Stale(instead_of.message, None)),
+        ]
+        return Answer(200, headers, _tag_page(name, page.names))
 
     async def catalog(self, request: Request, visit: Visit) -> Answer:
         """`_catalog` in byte order."""
@@ -61,6 +77,7 @@ class ListingDoor:
         if not after.isascii() or not after.isdigit() or len(after) > 18:
             raise PageInvalid("after must be the number that the Link header gave")
         place = self._upstreams.place(name)
+        stale: Headers = []
         if place is not None and after == "0":
             await self._listings.admit(name, visit.grant)
             theirs = (
@@ -68,10 +85,14 @@ class ListingDoor:
                 if rest is None
                 else await self._proxied.more_referrers(place, digest, rest, artifact_type)
             )
-            if theirs is not None:
+            if not isinstance(theirs, RegistryError):
                 return _referrers(request, theirs.descriptors, artifact_type, ("next", theirs.next_query))
+            if not isinstance(theirs, ManifestUnknown):  # that there are none is an answer
+                stale = stale_headers(Stale(theirs.message, None))
         found = await self._listings.referrers(name, digest, artifact_type, int(after), visit.grant)
-        return _referrers(request, found.descriptors, artifact_type, ("after", found.next_after))
+        answer = _referrers(request, found.descriptors, artifact_type, ("after", found.next_after))
+        answer.headers.extend(stale)
+        return answer
 
 
 def _referrers(
@@ -92,15 +113,6 @@ def _referrers(
 
 def _tag_page(name: str, tags: list[str]) -> bytes:
     return _compact({"name": name, "tags": tags})
-
-
-def _tags_in(content: bytes) -> list[str] | None:
-    """The tags of another registry's page; None when it is none."""
-    try:
-        tags = json.loads(content).get("tags") or []
-    except (ValueError, AttributeError, RecursionError):
-        return None
-    return tags if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags) else None
 
 
 def _compact(value: object) -> bytes:

@@ -10,16 +10,16 @@ from entrepot.registry.deletion import Deleted, Deletions
 from entrepot.registry.errors import BodyInterrupted, BodyLost, ManifestTooLarge, TagInvalid
 from entrepot.registry.history import History
 from entrepot.registry.manifests import Manifests
-from entrepot.registry.ports import Stale, StoredManifest
+from entrepot.registry.ports import StoredManifest
 from entrepot.web.message import Answer, Conditions, Headers, Request
 from entrepot.web.v2.blobs import matches
 from entrepot.web.v2.errors import refusal
 from entrepot.web.v2.parse import reference_from, tag_from, time_from
 from entrepot.web.v2.pulls import PREVIEW_CONTENT, PullDesk
+from entrepot.web.v2.stale import stale_headers
 from entrepot.web.v2.visit import Visit
 
 _NAMED_TAGS = 20  # in a warning, which has at most 4096 bytes
-_REASON = 1000  # characters of what an upstream has said
 _MOST_TAGS = 100  # of one PUT; the specification asks for at least 10
 
 
@@ -64,7 +64,7 @@ class ManifestDoor:
             tag = wanted if isinstance(wanted, str) else ""
             self._desk.note(visit, found, tag, request.header(b"user-agent") or "", pulled=pulled)
         if found.stale is not None:
-            headers += _stale(found.stale)
+            headers += stale_headers(found.stale)
         if unchanged:
             return Answer(304, headers[1:])
         return Answer(200, headers, found.content)
@@ -112,15 +112,6 @@ def manifest_headers(manifest: StoredManifest, *, by_tag: bool) -> Headers:
         (b"etag", f'"{manifest.digest}"'.encode()),
         (b"cache-control", b"no-cache" if by_tag else b"max-age=31536000"),
     ]
-
-
-def _stale(stale: Stale) -> Headers:
-    """Warning (distribution-spec, "Warnings") and Age (RFC 9111 §5.1) of what an upstream was not asked about."""
-    reason = stale.reason.replace("\\", "").replace('"', "'")[:_REASON].encode("latin-1", "replace")
-    headers: Headers = [(b"warning", b'299 - "this is a stored copy: %b"' % reason)]
-    if stale.age is not None:
-        headers.append((b"age", b"%d" % stale.age))
-    return headers
 
 
 def _went_along(deleted: Deleted) -> Headers:
