@@ -377,11 +377,11 @@ async def test_what_has_moved_since_it_was_seen_is_not_deleted(store: Store) -> 
 
 async def test_the_report_says_what_goes_and_when_and_changes_nothing(store: Store) -> None:
     blob = await a_blob(store.rows)
-    digest = await push(store.rows, a_manifest(required=(await a_blob(store.rows),)), "v1")
+    digest = await push(store.rows, a_manifest(required=(named := await a_blob(store.rows),)), "v1")
     await store.rows.deletions.delete_manifest(HELLO, digest, SOMEBODY)
     before = await store.rows.engine.read("SELECT digest, state, since, sighted FROM blobs ORDER BY digest")
     garbage = {each.digest: each async for each in store.collector.garbage()}
-    assert set(garbage) == {blob, digest}
+    assert set(garbage) == {blob, digest, named}
     assert garbage[blob].due - garbage[blob].since == 2 * DAY * 1_000_000
     assert (garbage[digest].state, garbage[digest].reason) == ("deleted", f"deleted from {HELLO}")
     assert await store.rows.engine.read("SELECT digest, state, since, sighted FROM blobs ORDER BY digest") == before

@@ -145,6 +145,31 @@ def test_the_command_says_what_would_go_and_why_and_pauses(collected: Collected,
     assert "removed" in collected.gc()
 
 
+def test_the_command_says_what_goes_with_deleted_images_and_repositories_and_what_that_frees(
+    collected: Collected, name: str
+) -> None:
+    server = collected.server
+    assert "paused" in collected.gc("pause")
+    config, shared, own, other = (f"{name} {each}".encode() for each in ("config", "shared", "own", "other"))
+    for place, contents in ((name, (config, shared, own)), (f"{name}/b", (config, other))):
+        for content in contents:
+            server.push_blob(place, content)
+    kept, gone, there = an_image(config, shared), an_image(config, shared, own), an_image(config, other)
+    for place, tag, manifest in ((name, "kept", kept), (name, "gone", gone), (f"{name}/b", "v1", there)):
+        assert server.put_manifest(place, tag, manifest).status == 201
+    assert server.delete(f"/v2/{name}/manifests/{digest_of(gone)}").status == 202
+    assert server.delete(f"/api/v1/repositories/{name}/b").status == 204
+    *lines, last = collected.gc("--dry-run").splitlines()
+    told = {digest: (state, int(size), why) for digest, state, size, _, why in (line.split("\t") for line in lines)}
+    assert told[digest_of(gone)] == ("deleted", len(gone), f"deleted from {name}")
+    assert told[digest_of(there)] == ("deleted", len(there), f"deleted from {name}/b")
+    for content in (own, other):
+        assert told[digest_of(content)] == ("held", len(content), "only what is deleted names it")
+    assert not {digest_of(each) for each in (kept, config, shared)} & set(told)
+    assert last == f"{len(lines)} would go, {sum(size for _, size, _ in told.values())} bytes; nothing was changed"
+    assert "going on" in collected.gc("resume")
+
+
 def _until(true: Callable[[], bool]) -> None:
     """Wait for what the collector does by its own clock; nothing says when it has."""
     end = time.monotonic() + 60

@@ -112,13 +112,30 @@ _BLOBS = (
     " + CAST(:quarantine AS bigint) WHEN 'quarantined' THEN CAST(:quarantine AS bigint) ELSE 0 END FROM blobs"
     " WHERE state <> 'held' AND digest > :after ORDER BY digest LIMIT :limit"
 )
+_DELETED = (  # by itself, or with its repository
+    "WITH deleted AS (SELECT m.id, m.digest, m.size, m.deleted_at AS since, COALESCE(r.deleted_name, r.name) AS name"
+    " FROM manifests m JOIN repositories r ON r.id = m.repository_id WHERE m.deleted_at IS NOT NULL UNION ALL"
+    " SELECT m.id, m.digest, m.size, r.deleted_at, COALESCE(r.deleted_name, r.name) FROM repositories r"
+    " JOIN manifests m ON m.repository_id = r.id WHERE r.deleted_at IS NOT NULL AND r.emptied_at IS NULL"
+    " AND m.deleted_at IS NULL)"
+)
 _MANIFESTS = (
-    "SELECT m.digest, m.size, m.deleted_at, r.name FROM manifests m JOIN repositories r ON r.id = m.repository_id"
-    " WHERE m.deleted_at IS NOT NULL AND m.digest > :after ORDER BY m.digest LIMIT :limit"
+    f"{_DELETED} SELECT digest, SUM(size), MAX(since), MIN(name), COUNT(*) FROM deleted WHERE digest > :after"  # noqa: S608
+    " GROUP BY digest ORDER BY digest LIMIT :limit"
+)
+_GO_ALONG = (
+    f"{_DELETED} SELECT blobs.digest, blobs.size, MAX(d.since) FROM deleted d JOIN manifest_references n"  # noqa: S608
+    " ON n.manifest_id = d.id JOIN blobs ON blobs.digest = n.digest WHERE blobs.state = 'held'"
+    " AND blobs.digest > :after AND NOT EXISTS (SELECT 1 FROM manifest_references f JOIN manifests m"
+    " ON m.id = f.manifest_id JOIN repositories r ON r.id = m.repository_id WHERE f.digest = blobs.digest"
+    " AND m.deleted_at IS NULL AND r.deleted_at IS NULL AND r.upstream IS NULL) AND NOT EXISTS (SELECT 1 FROM links l"
+    " JOIN repositories r ON r.id = l.repository_id WHERE l.blob_id = blobs.id AND r.upstream IS NOT NULL)"
+    " GROUP BY blobs.digest, blobs.size ORDER BY blobs.digest LIMIT :limit"
 )
 _NONE = (0, 0, 0)  # no row has these ids
 _NEXT = {Phase.LOOSE: ("loose", "quarantined"), Phase.QUARANTINED: ("quarantined", "removing")}
 _WHY = {
+    "held": "only what is deleted names it",
     "loose": "no manifest names it since then",
     "quarantined": "no manifest has named it through the whole grace period; any use brings it back",
     "removing": "no manifest has named it through grace and quarantine",
@@ -193,12 +210,20 @@ class DatabaseGarbage:
         undo, grace, quarantine = ages
         blobs = await self._engine.scan(_BLOBS, after=after, limit=limit, grace=grace, quarantine=quarantine)
         manifests = await self._engine.scan(_MANIFESTS, after=after, limit=limit)
+        along = await self._engine.scan(_GO_ALONG, after=after, limit=limit)
+        all_phases = undo + grace + quarantine
         found = [Garbage(digest, state, size, since, due, _WHY[state]) for digest, state, size, since, due in blobs]
+        found += [Garbage(digest, "held", size, at, at + all_phases, _WHY["held"]) for digest, size, at in along]
         found += [
-            Garbage(digest, "deleted", size, at, at + undo, f"deleted from {name}")
-            for digest, size, at, name in manifests
+            Garbage(digest, "deleted", int(size), at, at + undo, f"deleted from {_and_others(name, count)}")
+            for digest, size, at, name, count in manifests
         ]
-        return sorted(found)[:limit]
+        found.sort()  # each list has a digest once, but two lists may have the same
+        return [each for each in found if each.digest <= found[:limit][-1].digest]
+
+
+def _and_others(name: str, count: int) -> str:
+    return name if count == 1 else f"{name} and {count - 1} more"
 
 
 async def _take_apart(transaction: Transaction, phase: Phase, due: Sequence[Row], limit: int) -> int:

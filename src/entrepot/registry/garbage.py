@@ -58,7 +58,7 @@ class Phase(Enum):
 
 class Garbage(NamedTuple):
     """Something that a collection would end: `due` in microseconds since 1970 is when its last phase can end at the
-    earliest, None for what waits for something else to go first."""
+    earliest."""
 
     digest: str
     state: str
@@ -99,7 +99,7 @@ class GarbageRows(Protocol):
         ...
 
     async def garbage(self, ages: tuple[int, int, int], after: str, limit: int) -> list[Garbage]:
-        """What is deleted or loose, by digest."""
+        """What is deleted, is named only by what is, or is loose, by digest; more than `limit` only of the last one."""
         ...
 
     async def set_paused(self, paused: bool) -> bool:

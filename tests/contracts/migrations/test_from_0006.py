@@ -44,7 +44,7 @@ async def it_is_known(engine: Engine) -> None:
     garbage = DatabaseGarbage(engine)
     assert await garbage.elapsed() == 77
     found = {each.digest: each.state for each in await garbage.garbage((0, 0, 0), "", 10)}
-    assert found == {MANIFEST: "deleted", LOOSE: "quarantined"}
+    assert found == {MANIFEST: "deleted", LAYER: "held", LOOSE: "quarantined"}
     restored = await DatabaseDeletions(engine).undo("library/hello", MANIFEST, SOMEBODY)
     assert restored is not None
     assert (restored.manifests, restored.tags) == ([MANIFEST], ["v1"])
