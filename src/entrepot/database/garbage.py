@@ -112,11 +112,11 @@ _BLOBS = (
     " + CAST(:quarantine AS bigint) WHEN 'quarantined' THEN CAST(:quarantine AS bigint) ELSE 0 END FROM blobs"
     " WHERE state <> 'held' AND digest > :after ORDER BY digest LIMIT :limit"
 )
-_DELETED = (  # by itself, or with its repository
-    "WITH deleted AS (SELECT m.id, m.digest, m.size, m.deleted_at AS since, COALESCE(r.deleted_name, r.name) AS name"
-    " FROM manifests m JOIN repositories r ON r.id = m.repository_id WHERE m.deleted_at IS NOT NULL UNION ALL"
-    " SELECT m.id, m.digest, m.size, r.deleted_at, COALESCE(r.deleted_name, r.name) FROM repositories r"
-    " JOIN manifests m ON m.repository_id = r.id WHERE r.deleted_at IS NOT NULL AND r.emptied_at IS NULL"
+_DELETED = (  # by itself, or with its repository; SQLite reads what stands before CROSS JOIN first: that is few
+    "WITH deleted AS MATERIALIZED (SELECT m.id, m.digest, m.size, m.deleted_at AS since, COALESCE(r.deleted_name,"
+    " r.name) AS name FROM manifests m JOIN repositories r ON r.id = m.repository_id WHERE m.deleted_at IS NOT NULL"
+    " UNION ALL SELECT m.id, m.digest, m.size, r.deleted_at, COALESCE(r.deleted_name, r.name) FROM repositories r"
+    " CROSS JOIN manifests m WHERE m.repository_id = r.id AND r.deleted_at IS NOT NULL AND r.emptied_at IS NULL"
     " AND m.deleted_at IS NULL)"
 )
 _MANIFESTS = (
@@ -124,9 +124,9 @@ _MANIFESTS = (
     " GROUP BY digest ORDER BY digest LIMIT :limit"
 )
 _GO_ALONG = (
-    f"{_DELETED} SELECT blobs.digest, blobs.size, MAX(d.since) FROM deleted d JOIN manifest_references n"  # noqa: S608
-    " ON n.manifest_id = d.id JOIN blobs ON blobs.digest = n.digest WHERE blobs.state = 'held'"
-    " AND blobs.digest > :after AND NOT EXISTS (SELECT 1 FROM manifest_references f JOIN manifests m"
+    f"{_DELETED} SELECT blobs.digest, blobs.size, MAX(d.since) FROM deleted d CROSS JOIN manifest_references n"  # noqa: S608
+    " CROSS JOIN blobs WHERE n.manifest_id = d.id AND blobs.digest = n.digest AND blobs.state || '' = 'held'"
+    " AND n.digest || '' > :after AND NOT EXISTS (SELECT 1 FROM manifest_references f JOIN manifests m"
     " ON m.id = f.manifest_id JOIN repositories r ON r.id = m.repository_id WHERE f.digest = blobs.digest"
     " AND m.deleted_at IS NULL AND r.deleted_at IS NULL AND r.upstream IS NULL) AND NOT EXISTS (SELECT 1 FROM links l"
     " JOIN repositories r ON r.id = l.repository_id WHERE l.blob_id = blobs.id AND r.upstream IS NOT NULL)"
