@@ -166,6 +166,33 @@ def test_the_api_shows_budgets_and_looks_at_a_tag_now(scene: Scene, name: str) -
     assert scene.api(scene.world.administrator, "POST", "/upstreams/inner.example/refresh", **outside).status == 422
 
 
+@pytest.mark.parametrize("alias", ["inner.example", "open.example"], ids=["fresh for an hour", "looked at each time"])
+def test_the_api_shows_the_pulls_and_bytes_that_were_saved(scene: Scene, name: str, alias: str) -> None:
+    layer = os.urandom(1000)
+    manifest = scene.script.push("v1", layer)
+    alice = scene.world.person()
+    reader = scene.world.by_basic(alice)
+
+    def shown(key: str) -> int:
+        (item,) = (each for each in scene.api(alice, "GET", "/upstreams").json()["items"] if each["alias"] == alias)
+        return int(item[key])
+
+    counts = {key: shown(key) for key in ("saved_pulls", "saved_bytes", "pulls")}
+    place = f"/v2/{alias}/{name}"
+    assert reader.get(f"{place}/manifests/v1").body == manifest
+    assert reader.get(f"{place}/blobs/{digest_of(layer)}").body == layer
+    for _ in range(3):  # as an engine pulls: what is only looked at is no pull, there and here
+        assert reader.head(f"{place}/manifests/v1").status == 200
+        assert reader.get(f"{place}/manifests/{digest_of(manifest)}").body == manifest
+    assert reader.get(f"{place}/manifests/v1").body == manifest
+    assert shown("pulls") - counts["pulls"] == 1
+    assert shown("saved_pulls") - counts["saved_pulls"] == 4
+    while (before := shown("saved_bytes")) == counts["saved_bytes"]:  # until it is stored, for which nobody waits
+        assert reader.get(f"{place}/blobs/{digest_of(layer)}").body == layer
+    assert reader.get(f"{place}/blobs/{digest_of(layer)}").body == layer
+    assert shown("saved_bytes") - before == len(layer)
+
+
 def test_what_a_credential_opens_is_for_those_whom_it_names_and_nobody_else(scene: Scene, name: str) -> None:
     world = scene.world
     owner, guest = world.person(), world.person()

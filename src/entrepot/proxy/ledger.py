@@ -24,7 +24,7 @@ class Count(IntEnum):
     FAILURES = 3
     """Answers that did not come, or by 5xx."""
     SAVED_PULLS = 4
-    """Manifests that were answered from what is stored."""
+    """GETs of manifests that were answered from what is stored, as it was fresh or had not moved."""
     SAVED_BYTES = 5
     """Bytes of blobs that were answered from what is stored."""
     STALE = 6

@@ -67,8 +67,10 @@ class ProxiedManifests:
         self._revalidating: dict[tuple[str, str], asyncio.Task[StoredManifest]] = {}
         self._running: dict[str, asyncio.Task[StoredManifest]] = {}
 
-    async def find(self, name: str, reference: str, place: Place, grant: Grant) -> StoredManifest:
-        """By tag or digest."""
+    async def find(
+        self, name: str, reference: str, place: Place, grant: Grant, *, whole: bool = False
+    ) -> StoredManifest:
+        """By tag or digest; `whole`: a client pulls it, which counts as saved when nothing is fetched for that."""
         check_allowed(place)
         found = await self._rows.find_manifest(name, reference)
         if found is None:
@@ -77,7 +79,8 @@ class ProxiedManifests:
             raise Unauthorized
         by_digest = ":" in reference
         if found is not None and (by_digest or await self._answers(name, reference, place, found, grant)):
-            self._sources.of(place).page.add(Count.SAVED_PULLS)
+            if whole:
+                self._sources.of(place).page.add(Count.SAVED_PULLS)
             return found
         if not grant.fetches(name):
             if found is None:
@@ -85,7 +88,10 @@ class ProxiedManifests:
             return await self._stale(name, reference, place, found, "for others it would be looked at upstream")
         if by_digest:
             return await self._by_digest(name, reference, place)
-        return await self._by_tag(name, reference, place, found)
+        answer = await self._by_tag(name, reference, place, found)
+        if whole and found is not None and answer.digest == found.digest and answer.stale is None:
+            self._sources.of(place).page.add(Count.SAVED_PULLS)
+        return answer
 
     async def _answers(self, name: str, tag: str, place: Place, found: StoredManifest, grant: Grant) -> bool:
         """Whether a stored tag is answered as it is; one that has just become old is looked at meanwhile."""
@@ -166,7 +172,6 @@ class ProxiedManifests:
             return first
         described = await source.describe(place.path, tag)
         if found is not None and described.digest == found.digest:
-            source.page.add(Count.SAVED_PULLS)
             await self._times.note(name, tag, place.upstream.freshness(tag))
             return found
         try:

@@ -35,7 +35,7 @@ class Repositories:
         place = self._upstreams.place(name)
         if place is None:
             return await self._manifests.find(name, reference, grant)
-        found = await self._proxied_manifests.find(name, reference, place, grant)
+        found = await self._proxied_manifests.find(name, reference, place, grant, whole=whole)
         if whole:
             self._uses.image(name, found.digest)
         return found

@@ -100,7 +100,10 @@ _COUNTED = {
     Count.PULLS: ("entrepot_upstream_pulls", "GETs of manifests, which upstreams count."),
     Count.BLOBS: ("entrepot_upstream_blobs", "GETs of blobs."),
     Count.FAILURES: ("entrepot_upstream_failures", "Answers that did not come, or by 5xx."),
-    Count.SAVED_PULLS: ("entrepot_upstream_saved_pulls", "Manifests that were answered from what is stored."),
+    Count.SAVED_PULLS: (
+        "entrepot_upstream_saved_pulls",
+        "GETs of manifests that were answered from what is stored, as it was fresh or had not moved.",
+    ),
     Count.SAVED_BYTES: ("entrepot_upstream_saved_bytes", "Bytes of blobs that were answered from what is stored."),
     Count.STALE: ("entrepot_upstream_stale", "Manifests that were answered although the upstream could not be asked."),
     Count.DENIED: ("entrepot_upstream_denied", "Manifests that were answered although the upstream refuses them."),
