@@ -141,6 +141,24 @@ def test_within_its_freshness_a_tag_is_answered_without_a_look(scene: Scene, nam
         assert scene.asked() == before
 
 
+def test_within_its_freshness_a_whole_pull_asks_the_upstream_for_nothing(scene: Scene, name: str) -> None:
+    for tag in ("v1", "latest"):  # pinned, and fresh for an hour
+        layers = [os.urandom(100_000), os.urandom(100)]
+        manifest = scene.push(name, tag, *layers)
+        place, named = f"/v2/slow.example/{name}", json.loads(manifest)
+        blobs = [each["digest"] for each in (named["config"], *named["layers"])]
+        before = []
+        for _ in range(3):
+            assert scene.cache.head(f"{place}/manifests/{tag}")["docker-content-digest"] == digest_of(manifest)
+            for reference in (tag, digest_of(manifest)):
+                assert scene.cache.get(f"{place}/manifests/{reference}").body == manifest
+            for blob in blobs:
+                assert scene.cache.head(f"{place}/blobs/{blob}").status == 200
+                assert digest_of(scene.cache.get(f"{place}/blobs/{blob}").body) == blob
+            before.append(scene.asked())
+        assert before[0] == before[1] == before[2]
+
+
 def test_an_index_is_kept_whole_and_its_children_come_when_they_are_asked_for(scene: Scene, name: str) -> None:
     children = [scene.push(name, f"child{number}", os.urandom(100)) for number in range(2)]
     index = a_manifest(

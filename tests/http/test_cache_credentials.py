@@ -126,6 +126,23 @@ def test_users_are_called_what_registries_call_them_and_their_passwords_come_byt
             assert KEY_FILE[:20] not in cache.log_file.read_text()
 
 
+def test_a_password_file_is_read_again_when_another_password_stands_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    with scripted_upstream() as upstream:
+        upstream.script.quirks = {"basic"}
+        login = {"username": "bot", "password_file": str(file), "read": "everyone"}
+        configured = json.dumps({"up.example": {"url": upstream.url, **login}})
+        with serving(tmp_path, upstreams=configured) as cache:
+            for password in ("the first", "the second"):
+                file.write_text(f"{password}\n")
+                upstream.script.authorizations.clear()
+                manifest = upstream.script.push("v1", os.urandom(100))
+                assert cache.get("/v2/up.example/library/app/manifests/v1").body == manifest
+                assert {header for _, header in upstream.script.authorizations} - {""} == {basic("bot", password)}
+            file.unlink()
+            assert cache.get("/v2/up.example/library/app/manifests/v1").header("warning"), "what is stored is answered"
+
+
 def identity_helper(directory: Path, secret: str, user: str = "<token>") -> None:
     program = directory / "docker-credential-acr"
     program.write_text(f"#!/bin/sh\necho '{json.dumps({'Username': user, 'Secret': secret})}'\n")

@@ -71,6 +71,21 @@ def test_what_is_listed_is_fetched_at_the_start_without_anybody_asking(tmp_path:
             assert cache.get(f"/v2/up.example/library/app/blobs/{digest_of(kept)}").body == kept
 
 
+def test_what_is_listed_later_and_tags_that_move_are_fetched_by_the_schedule(tmp_path: Path) -> None:
+    first, moved, added = (os.urandom(1000) for _ in range(3))
+    with scripted_upstream() as upstream:
+        images = tmp_path / "images"
+        images.write_text("up.example/library/app:v1\n")
+        upstream.script.push("v1", first)
+        at = json.dumps({"up.example": {"url": upstream.url}})
+        with serving(tmp_path, upstreams=at, cache__images_file=str(images), cache__refresh="1s") as cache:
+            arrived(cache, upstream.script, "library/app", first)
+            upstream.script.push("v1", moved)
+            upstream.script.push("v2", added)
+            images.write_text("up.example/library/app:v1\nup.example/library/app:v2\n")
+            arrived(cache, upstream.script, "library/app", moved, added)
+
+
 def test_an_image_that_cannot_be_had_is_logged_and_the_others_come(tmp_path: Path) -> None:
     layer = os.urandom(1000)
     with scripted_upstream() as upstream:

@@ -187,3 +187,37 @@ def test_a_mirror_has_nothing_of_another_registry_by_ns_either(tmp_path: Path) -
             own = mirror.get("/v2/library/app/manifests/v1?ns=mirror.test:5001", {"Host": "mirror.test:5001"})
             assert (own.body, own.header("oci-namespace")) == (manifest, None)
             assert mirror.get(f"/v2/library/app/manifests/{digest_of(manifest)}?ns=other.example").status == 404
+
+
+def test_a_whole_server_that_is_a_mirror_has_nothing_else_and_asks_nobody_who_he_is(tmp_path: Path) -> None:
+    """As REGISTRY_PROXY_REMOTEURL makes it."""
+    with serving(tmp_path) as before:
+        before.push_image("library/hosted", "v1")
+    with scripted_upstream() as upstream:
+        layer = os.urandom(1000)
+        manifest = upstream.script.push("v1", layer)
+        at = json.dumps({"up.example": {"url": upstream.url}, "other.example": {"url": upstream.url}})
+        with serving(tmp_path, upstreams=at, mirror__upstream="up.example", mirror__everywhere="true") as mirror:
+            secret = "c29tZWJvZHk6c2VjcmV0"
+            for credentials in (f"Basic {secret}", f"Bearer {secret}", f"{secret} {secret}", "Basic ?", ""):
+                sent = {"Authorization": credentials}
+                for _ in range(2):  # fetched, then stored
+                    assert mirror.get("/v2/", sent).status == 200
+                    assert mirror.get("/v2/library/app/manifests/v1", sent).body == manifest
+                    assert mirror.get(f"/v2/library/app/blobs/{digest_of(layer)}", sent).body == layer
+            assert {header for _, header in upstream.script.authorizations} == {""}
+            assert secret not in mirror.log_file.read_text()
+            for method, target in (
+                ("POST", "/v2/library/app/blobs/uploads/"),
+                ("PUT", "/v2/library/app/manifests/v2"),
+                ("DELETE", "/v2/library/app/manifests/v1"),
+                ("DELETE", f"/v2/library/app/manifests/{digest_of(manifest)}"),
+                ("DELETE", f"/v2/library/app/blobs/{digest_of(layer)}"),
+            ):
+                refused = mirror.request(method, target, body=b"")
+                assert (refused.status, refused.code) == (405, "UNSUPPORTED")
+            upstream.script.manifests.clear()
+            for target in ("/v2/library/hosted/manifests/v1", "/v2/_catalog", "/token", "/api/v1/upstreams"):
+                assert mirror.get(target).status == 404
+            other = mirror.get("/v2/other.example/library/app/manifests/v1")
+            assert (other.status, upstream.script.asked["GET", "/v2/library/app/manifests/v1"]) == (404, 1)
