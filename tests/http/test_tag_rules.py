@@ -93,6 +93,27 @@ def test_a_protected_tag_is_made_moved_and_deleted_by_its_role_only(world: World
     assert his.delete(f"/v2/{name}/manifests/prod").status == 202
 
 
+def test_what_a_protected_tag_names_and_its_repository_go_only_by_its_role(world: World) -> None:
+    olga, ada = world.person(), world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    world.grant(olga, name, ada.name, "admin")
+    number = rule(world, olga, f"/namespaces/{olga.name}", "protected", pattern="prod", role="owner")
+    hers, place = world.by_basic(ada), f"/repositories/{name}/-"
+    image = world.by_basic(olga).push_image(name, "prod")
+    digest = digest_of(image)
+    for path in (f"{place}/manifests/{digest}", f"{place}/tags/prod", f"/repositories/{name}"):
+        refused = ask(world, ada, "DELETE", path)
+        assert (refused.status, "only the role owner" in refused.json()["detail"]) == (403, True), path
+    assert hers.delete(f"/v2/{name}/manifests/{digest}").status == 403
+    assert ask(world, ada, "POST", f"{place}/rename", {"name": f"{name}-other"}).status == 403
+    many = {"items": [{"tag": "prod", "digest": digest}, {"digest": digest}]}
+    outcomes = ask(world, ada, "POST", f"{place}/deletions", many).json()["items"]
+    assert [each["outcome"] for each in outcomes] == ["refused", "refused"]
+    assert ask(world, ada, "DELETE", f"/namespaces/{olga.name}/tag-rules/{number}").status == 403
+    assert hers.get(f"/v2/{name}/manifests/prod").body == image
+    assert ask(world, olga, "DELETE", f"/repositories/{name}").status == 204
+
+
 def test_signatures_may_be_added_under_an_immutable_rule_and_none_taken_away(world: World) -> None:
     olga = world.person()
     name = world.repository(olga, f"{olga.name}/app")

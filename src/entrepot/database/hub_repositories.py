@@ -165,7 +165,7 @@ class DatabaseHubRepositories:
         async def rename(transaction: Transaction) -> None:
             await lock_namespace(transaction, namespace_id)
             identity, (old, visibility, before, _) = await _locked(transaction, caller)
-            await refuse_end_of_name(transaction, identity)
+            await refuse_end_of_name(transaction, identity, caller)
             if await transaction.one(_EXISTS, name=name):
                 raise Taken(f"the name {name!r} is taken: choose another", "name")
             used = None
@@ -190,7 +190,7 @@ class DatabaseHubRepositories:
 
         async def delete(transaction: Transaction) -> None:
             identity, (name, _, _, _) = await _locked(transaction, caller)
-            await refuse_end_of_name(transaction, identity)
+            await refuse_end_of_name(transaction, identity, caller)
             for statement in _END_WORK:
                 await transaction.run(statement, id=identity)
             await transaction.run(_END, id=identity, gone=f"~{identity}")

@@ -132,9 +132,11 @@ async def refuse_delete(
     await _refuse_unprivileged(transaction, repository, tag, rules, caller)
 
 
-async def refuse_end_of_name(transaction: Transaction, repository: int) -> None:
-    """Denied when the repository has an immutable tag: under its name another one could be made."""
-    rules = [rule for rule in await rules_of(transaction, repository) if rule.kind == "immutable"]
+async def refuse_end_of_name(transaction: Transaction, repository: int, caller: Caller) -> None:
+    """Denied when the repository has an immutable tag, or one that is protected from the caller: under its name another
+    one could be made."""
+    rules = await rules_of(transaction, repository)
+    rules = [rule for rule in rules if rule.kind == "immutable"] + await _above(transaction, repository, rules, caller)
     after = ""
     while rules:
         tags = [name for (name,) in await transaction.all(_TAGS, repository=repository, after=after)]
@@ -144,26 +146,30 @@ async def refuse_end_of_name(transaction: Transaction, repository: int) -> None:
             rule = first_covering(rules, "immutable", tag)
             if rule is not None:
                 raise _immutable(tag, rule, "keep the repository and its name", {"tag": tag})
+            rule = first_covering(rules, "protected", tag)
+            if rule is not None:
+                raise _protected(tag, rule)
         after = tags[-1]
 
 
 async def _refuse_unprivileged(
     transaction: Transaction, repository: int, tag: str, rules: Sequence[TagRule], caller: Caller
 ) -> None:
-    needed = [rule for rule in rules if rule.kind == "protected" and rule.covers(tag)]
-    if not needed:
-        return
+    for rule in await _above(transaction, repository, [rule for rule in rules if rule.covers(tag)], caller):
+        raise _protected(tag, rule)
+
+
+async def _above(transaction: Transaction, repository: int, rules: Sequence[TagRule], caller: Caller) -> list[TagRule]:
+    """Those that protect tags for a role that the caller does not have."""
+    rules = [rule for rule in rules if rule.kind == "protected"]
+    if not rules:
+        return []
     role = Role.NONE
     if caller.actor is not None:
         row = await transaction.one(_NAME, repository=repository)
         assert row is not None
         role = role_in(caller.actor, await facts_in(transaction, caller.actor.account_id, row[0]))[0]
-    for rule in needed:
-        if role < Role[rule.role.upper()]:
-            raise Denied(
-                f"the tag {tag} is protected by {rule.words}: only the role {rule.role} may move or delete it",
-                {"tag": tag, "rule": rule.id},
-            )
+    return [rule for rule in rules if role < Role[rule.role.upper()]]
 
 
 async def _grows(transaction: Transaction, repository: int, tag: str, old: str, new: str) -> bool:
@@ -176,6 +182,13 @@ def _immutable(tag: str, rule: TagRule, advice: str, detail: dict[str, object]) 
     return Denied(
         f"the tag {tag} is immutable by {rule.words}: {advice}, or let an administrator lift the rule",
         {**detail, "rule": rule.id},
+    )
+
+
+def _protected(tag: str, rule: TagRule) -> Denied:
+    return Denied(
+        f"the tag {tag} is protected by {rule.words}: only the role {rule.role} may move or delete it",
+        {"tag": tag, "rule": rule.id},
     )
 
 
