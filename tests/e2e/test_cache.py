@@ -130,6 +130,26 @@ def test_an_upstream_that_allows_ten_pulls_serves_many_more(machine: Machine, ca
     assert LIMIT - int(remaining) <= 2 + len(names), "one an image, and what containerd has pulled"
 
 
+@pytest.mark.needs("crane", "skopeo")
+def test_when_the_upstream_has_had_enough_clients_get_what_is_stored_and_are_told_of_the_rest(
+    machine: Machine,
+) -> None:
+    hub = start_hub(machine, "exhausted-hub", settings={"ENTREPOT_LIMITS__PULLS__ANONYMOUS": "1"})
+    admin = _as_admin(machine, hub)
+    stored, other = (_pushed(machine, f"{hub.address}/library/{each}:v1", each, admin) for each in ("stored", "other"))
+    upstreams = json.dumps({"hub.example": {"url": hub.registry.url}})
+    cache = start_registry(machine, "cache-of-exhausted", settings={"ENTREPOT_UPSTREAMS": upstreams})
+    image = f"{cache.address}/hub.example/library/stored:v1"
+    assert "PASS" in machine.run("crane", "validate", "--remote", image)
+    refused = machine.run("crane", "manifest", f"{cache.address}/hub.example/library/other@{other}", status=None)
+    assert "TOOMANYREQUESTS" in refused
+    assert "hub.example says 429 for library/other" in refused
+    assert "PASS" in machine.run("crane", "validate", "--remote", image)
+    inspected = machine.run("skopeo", "inspect", "--tls-verify=false", f"docker://{image}")
+    assert json.loads(inspected)["Digest"] == stored
+    cache.process.stop()
+
+
 @pytest.mark.needs("crane")
 def test_a_cache_with_a_login_reads_private_repositories_for_those_with_accounts(
     machine: Machine, limited: Hub, directory: Path
