@@ -278,6 +278,19 @@ def test_a_download_that_breaks_off_is_gone_on_with(scene: Scene) -> None:
     assert scene.get(f"blobs/{digest_of(layer)}").body == layer
 
 
+def test_a_download_that_falls_silent_is_gone_on_with(scene: Scene) -> None:
+    layer = os.urandom(1_000_000)
+    scene.script.push("v1", layer)
+    scene.get("manifests/v1")
+    scene.script.faults["blob"] = "stall"
+    with ThreadPoolExecutor(3) as clients:
+        asked = [clients.submit(scene.get_what_comes, f"blobs/{digest_of(layer)}") for _ in range(3)]
+        assert [each.result() for each in asked] == [(200, layer)] * 3
+    assert not scene.script.resume.is_set()
+    assert scene.script.asked["GET", f"/v2/{scene.name}/blobs/{digest_of(layer)}"] == 2
+    assert scene.script.ranges_asked == [f"bytes={len(layer) // 2}-"]
+
+
 def test_a_range_of_a_blob_that_is_not_here_is_answered(scene: Scene) -> None:
     layer = os.urandom(500_000)
     scene.script.push("v1", layer)
