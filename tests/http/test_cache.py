@@ -267,6 +267,17 @@ def test_warming_has_the_cache_read_what_is_named(small_scene: Scene, name: str,
     assert "404" in absent.stderr
 
 
+def test_a_mirror_is_warmed_too(small_scene: Scene, name: str) -> None:
+    manifest = small_scene.push(name, "v1", b"a layer of a mirror")
+    image, url = f"up.example/{name}:v1", small_scene.cache.mirror_url
+    command = [sys.executable, "-m", "entrepot", "mirror", "warm", "--mirror", "--url", url, image]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith(f"{image}: ")
+    before = small_scene.asked()
+    assert small_scene.cache.get(f"/v2/up.example/{name}/manifests/{digest_of(manifest)}").body == manifest
+    assert small_scene.asked() == before
+
+
 def test_of_an_image_for_several_platforms_warming_reads_the_one_that_is_wanted(small_scene: Scene, name: str) -> None:
     layers = {"amd64": os.urandom(1000), "arm64": os.urandom(1000)}
     children = {each: small_scene.push(name, f"child-{each}", layer) for each, layer in layers.items()}

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from entrepot.cli.mirror_files import FILES
 from entrepot.cli.refusal import Refusal
 
 if TYPE_CHECKING:
+    from entrepot.client.warming import Image
     from entrepot.config import Settings
     from entrepot.config.kinds import Address
 
@@ -80,8 +82,18 @@ def seal(file: Path | None) -> None:
 @click.option("--file", "listed", type=click.File(), help="A list of images, one a line; `#` begins a comment.")
 @click.option("--platform", metavar="OS/ARCH", help="Of a multi-platform image only this one. [default: all]")
 @click.option("--url", default="http://127.0.0.1:5000", show_default=True, help="The server with the cache.")
+@click.option(
+    "--mirror", "at_mirror", is_flag=True, help="That URL is a mirror's, such as REGISTRY_PROXY_REMOTEURL makes."
+)
 @click.option("--username", "-u", help="Log in; the password is read from standard input.")
-def warm(images: tuple[str, ...], listed: IO[str] | None, platform: str | None, url: str, username: str | None) -> None:
+def warm(
+    images: tuple[str, ...],
+    listed: IO[str] | None,
+    platform: str | None,
+    url: str,
+    at_mirror: bool,
+    username: str | None,
+) -> None:
     """Read images through the cache, so that it has them. From a timer, this keeps them fresh.
 
     Exits with 1 when some could not be read.
@@ -91,11 +103,13 @@ def warm(images: tuple[str, ...], listed: IO[str] | None, platform: str | None, 
       entrepot mirror warm nginx:1.25 ghcr.io/org/app@sha256:...
       entrepot mirror warm --file images.txt --platform linux/amd64 --url https://hub.internal
     """
-    from entrepot.client.warming import read_list
+    from entrepot.client.warming import at_its_mirror, read_image, read_list
 
-    wanted = [*images, *read_list(listed or ())]
-    if not wanted:
+    named = [*images, *read_list(listed or ())]
+    if not named:
         raise Refusal("no image is named: give some, or a --file with one a line")
+    read = {image: read_image(image) for image in named}
+    wanted = {image: at_its_mirror(each) if at_mirror else each for image, each in read.items()}
     password = sys.stdin.readline().rstrip("\n") if username else ""
     failed = asyncio.run(_warm(wanted, platform, url.rstrip("/"), username or "", password))
     if failed:
@@ -106,8 +120,8 @@ def _tell(said: str) -> None:
     click.echo(f"  {said}", err=True)
 
 
-async def _warm(images: list[str], platform: str | None, url: str, username: str, password: str) -> int:
-    """Read each image; returns how many could not be read."""
+async def _warm(images: Mapping[str, "Image"], platform: str | None, url: str, username: str, password: str) -> int:
+    """Read each image, which are told by what they were called; returns how many could not be read."""
     from entrepot.client import warming
     from entrepot.client.errors import RemoteError
     from entrepot.client.logins import Static
@@ -118,10 +132,10 @@ async def _warm(images: list[str], platform: str | None, url: str, username: str
     remote = Remote(Where("the cache", url, Static(login)))
     failed = 0
     try:
-        for number, image in enumerate(images, 1):
+        for number, (image, wanted) in enumerate(images.items(), 1):
             click.echo(f"[{number}/{len(images)}] {image}", err=True)
             try:
-                size = await warming.warm(remote, warming.read_image(image), platform, _tell)
+                size = await warming.warm(remote, wanted, platform, _tell)
                 click.echo(f"{image}: {size:,} bytes")
             except RemoteError as error:
                 failed += 1

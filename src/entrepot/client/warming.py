@@ -38,6 +38,11 @@ def read_image(text: str) -> Image:
     return Image(name, digest if at else tag if colon else "latest")
 
 
+def at_its_mirror(image: Image) -> Image:
+    """The image as a mirror of its registry names it: without the registry."""
+    return image._replace(repository=image.repository.partition("/")[2])
+
+
 def read_list(lines: Iterable[str]) -> list[str]:
     """Images that stand in a list, one a line; `#` begins a comment."""
     return [image for line in lines if (image := line.partition("#")[0].strip())]
