@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.http.conftest import BOTH, large
+from tests.support.hub_world import World
 from tests.support.s3 import Bucket
 from tests.support.serving import OCI_INDEX, OCI_MANIFEST, Server, a_manifest, an_image, digest_of, serving
 
@@ -130,6 +131,31 @@ def test_what_is_held_is_405_and_names_the_holder(collected: Collected, name: st
     answer = server.delete(f"/v2/{name}/blobs/{layer}")
     assert (answer.status, answer.code) == (405, "UNSUPPORTED")
     assert digest_of(child) in answer.message
+
+
+def test_a_look_or_a_mount_brings_back_what_is_in_quarantine_and_finds_nothing_of_what_is_being_removed(
+    world: World, name: str
+) -> None:
+    olga = world.person()
+    client, place = world.by_basic(olga), world.repository(olga, f"{olga.name}/app")
+    looked, mounted, read, going = (client.push_blob(place, f"{name} {number}".encode()) for number in range(4))
+    put = "UPDATE blobs SET state = :state, since = now_us() WHERE digest = :digest"
+    for digest in (looked, mounted, read, going):
+        world.execute(put, state="removing" if digest == going else "quarantined", digest=digest)
+
+    def mount(digest: str) -> int:
+        return client.request("POST", f"/v2/{place}-copy/blobs/uploads/?mount={digest}&from={place}").status
+
+    assert client.head(f"/v2/{place}/blobs/{looked}").status == 200
+    assert client.get(f"/v2/{place}/blobs/{read}").body == f"{name} 2".encode()
+    assert mount(mounted) == 201
+    for digest in (looked, mounted, read):
+        assert world.execute("SELECT state FROM blobs WHERE digest = :digest", digest=digest) == [("loose",)]
+    assert client.head(f"/v2/{place}/blobs/{going}").status == 404
+    assert client.get(f"/v2/{place}/blobs/{going}").status == 404
+    assert mount(going) == 202
+    assert client.push_blob(place, f"{name} 3".encode()) == going
+    assert client.get(f"/v2/{place}/blobs/{going}").body == f"{name} 3".encode()
 
 
 def test_the_command_says_what_would_go_and_why_and_pauses(collected: Collected, name: str) -> None:
