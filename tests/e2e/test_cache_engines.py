@@ -109,6 +109,25 @@ def test_podman_by_its_registries_file(
         assert machine.run(*podman, "image", "inspect", name, "--format", "{{.Digest}}").strip() == upstream.digest
 
 
+@pytest.mark.needs("podman")
+def test_podman_by_the_file_of_a_whole_server_that_is_a_mirror(
+    machine: Machine, settings: tuple[dict[str, str], dict[str, Upstream]]
+) -> None:
+    upstream = settings[1]["docker-registry.example"]
+    whole = {"REGISTRY_PROXY_REMOTEURL": upstream.url}
+    mirror = start_registry(machine, "engines-mirror", settings=whole)
+    file = machine.new_directory("podman") / "registries.conf"
+    file.write_text(printed(machine, "podman", whole, "--url", mirror.url))
+    name = f"{upstream.url.removeprefix('http://')}/library/app:v1"
+    podman = ("podman", "--storage-driver", "vfs")
+    machine.run(*podman, "pull", name, environment={"CONTAINERS_REGISTRIES_CONF": str(file)})
+    assert machine.run(*podman, "image", "inspect", name, "--format", "{{.Digest}}").strip() == upstream.digest
+    mirror.process.stop()
+    lines = [json.loads(line) for line in mirror.process.log.read_text().splitlines() if line[:1] == "{"]
+    pulled = [line for line in lines if str(line.get("target")).startswith("/v2/library/app/manifests/")]
+    assert {line["status"] for line in pulled} == {200}, "it came through the mirror"
+
+
 @pytest.mark.needs("skopeo", "buildah")
 def test_skopeo_and_buildah_by_path(
     machine: Machine, cache: Registry, settings: tuple[dict[str, str], dict[str, Upstream]]

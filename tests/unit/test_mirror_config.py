@@ -42,6 +42,16 @@ def test_podman_and_buildkit_have_a_mirror_for_each_upstream_by_its_path() -> No
     assert buildkit["127.0.0.1:5000"] == {"http": True}
 
 
+def test_where_the_whole_server_is_a_mirror_its_upstream_is_at_the_root_and_the_others_are_nowhere() -> None:
+    everywhere = {"ENTREPOT_MIRROR__LISTEN": "", "ENTREPOT_MIRROR__EVERYWHERE": "true"}
+    podman = tomllib.loads(printed("podman", **everywhere).stdout)
+    location = {"location": "127.0.0.1:5000", "insecure": True}
+    assert podman == {"registry": [{"location": "docker.io", "mirror": [location]}]}
+    buildkit = tomllib.loads(printed("buildkit", **everywhere).stdout)["registry"]
+    assert buildkit == {"docker.io": {"mirrors": ["127.0.0.1:5000"]}, "127.0.0.1:5000": {"http": True}}
+    assert set(yaml.safe_load(printed("k3s", **everywhere).stdout)["mirrors"]) == {"docker.io"}
+
+
 def test_k3s_has_an_endpoint_for_each_upstream() -> None:
     document = yaml.safe_load(printed("k3s").stdout)
     assert document["mirrors"]["docker.io"] == {"endpoint": ["http://127.0.0.1:5000"]}

@@ -48,8 +48,10 @@ def config(program: str, url: str | None, file: Path | None) -> None:
         if settings.mirror.listen is None:
             raise Refusal("Docker wants a mirror of its own: set mirror.listen, such as `mirror: {listen: :5001}`")
         mirrored = given or _reached(settings, settings.mirror.listen)
-    aliases = [each.upstream.alias for each in settings.upstreams]
-    click.echo(FILES[program](registry, mirrored, aliases), nl=False)
+    paths = {each.upstream.alias: f"/{each.upstream.alias}" for each in settings.upstreams}
+    if settings.mirror.everywhere:  # there is nothing else, and it is at the root
+        paths = {settings.mirror.upstream: ""}
+    click.echo(FILES[program](registry, mirrored, paths), nl=False)
 
 
 @mirror.command()
