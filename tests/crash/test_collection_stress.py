@@ -167,13 +167,13 @@ def _run(node: Node, settings: dict[str, str], *words: str) -> None:
 
 def test_a_minute_of_everything_at_once_with_kills(tmp_path: Path) -> None:
     with Node(tmp_path / "data", settings=_PHASES) as node:
-        _stress(node, _PHASES, lambda: _in_files(tmp_path / "data"), seconds=80, kills=8)
+        _stress(node, _PHASES, lambda: _in_files(tmp_path / "data"), seconds=120, kills=12)
 
 
 def test_the_same_on_postgresql_and_s3(tmp_path: Path, postgres_url: str, bucket: Bucket) -> None:
     settings = {**shared_settings(postgres_url, bucket), **_PHASES}
     with Node(tmp_path / "data", settings=settings) as node:
-        _stress(node, settings, lambda: _in_objects(bucket), seconds=40, kills=4)
+        _stress(node, settings, lambda: _in_objects(bucket), seconds=120, kills=12)
 
 
 def _in_files(data: Path) -> set[str]:

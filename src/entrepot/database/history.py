@@ -10,13 +10,22 @@ _MOVES = (
     " AND c.tag = :tag AND c.id < CAST(:before AS bigint) ORDER BY c.id DESC LIMIT :limit"
 )
 # One statement, as a look-up by tag is one: the last move up to then, and the manifest while its row is there.
-_AT = (
-    "SELECT r.id, r.rights_version, c.new, m.id, m.digest, m.media_type, m.content, r.id, r.rights_version, m.kind,"
+_STORED = (
+    "m.id, m.digest, m.media_type, m.content, r.id, r.rights_version, m.kind,"
     " CASE WHEN r.pulls_exempt = 1 OR n.pulls_exempt = 1 THEN 1 ELSE 0 END"
+)
+_AT = (
+    f"SELECT r.id, r.rights_version, c.new, {_STORED}"  # noqa: S608 - constants
     " FROM repositories r LEFT JOIN accounts n ON n.id = r.namespace_id"
     " LEFT JOIN changes c ON c.id = (SELECT h.id FROM changes h WHERE h.repository_id = r.id AND h.tag = :tag"
     " AND h.at <= CAST(:at AS bigint) ORDER BY h.at DESC LIMIT 1)"
     " LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = c.new WHERE r.name = :repository"
+)
+_DIGEST_AT = (
+    f"SELECT r.id, r.rights_version, {_STORED}"  # noqa: S608
+    " FROM repositories r LEFT JOIN accounts n ON n.id = r.namespace_id"
+    " LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = :digest"
+    " AND (m.deleted_at IS NULL OR m.deleted_at > CAST(:at AS bigint)) WHERE r.name = :repository"
 )
 _WENT = (
     "SELECT at, kind, reason FROM changes WHERE repository_id = :repository AND kind IN ('manifest.delete',"
@@ -45,5 +54,19 @@ class DatabaseHistory:
             return Past(identity, rights_version, None, None, None)
         if manifest[0] is not None:
             return Past(identity, rights_version, digest, StoredManifest(*manifest), None)
-        went = await self._engine.read(_WENT, repository=identity, digest=digest)
-        return Past(identity, rights_version, digest, None, End(*went[0]) if went else None)
+        return Past(identity, rights_version, digest, None, await self._end(identity, digest))
+
+    async def past_manifest(self, repository: str, digest: str, at: int) -> Past | None:
+        """See the port."""
+        rows = await self._engine.read(_DIGEST_AT, repository=repository, digest=digest, at=at)
+        if not rows:
+            return None
+        identity, rights_version, *manifest = rows[0]
+        if manifest[0] is not None:
+            return Past(identity, rights_version, digest, StoredManifest(*manifest), None)
+        end = await self._end(identity, digest)
+        return Past(identity, rights_version, None if end is None or end.at <= at else digest, None, end)
+
+    async def _end(self, repository: int, digest: str) -> End | None:
+        went = await self._engine.read(_WENT, repository=repository, digest=digest)
+        return End(*went[0]) if went else None

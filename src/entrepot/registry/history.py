@@ -36,8 +36,8 @@ class End(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What a tag named at a time: None when nothing; the manifest while it is kept, deleted or not; else how that
-    went."""
+    """What a tag named, or a repository had, at a time: None when nothing; the manifest while it is kept, deleted or
+    not; else how that went."""
 
     repository_id: int
     rights_version: int
@@ -57,6 +57,10 @@ class HistoryRows(Protocol):
         """What the tag named at this time; None when there is no such repository."""
         ...
 
+    async def past_manifest(self, repository: str, digest: str, at: int) -> Past | None:
+        """This manifest, if nobody had deleted it at this time; None when there is no such repository."""
+        ...
+
 
 class History:
     """What tags have named."""
@@ -72,19 +76,27 @@ class History:
     async def find(self, repository: str, tag: str, at: int, grant: Grant) -> StoredManifest:
         """What the tag named at this time, in microseconds. ManifestUnknown says when it went, if it did."""
         past = await self._rows.past(repository, tag, at)
+        return await self._kept(past, repository, tag, grant)
+
+    async def find_digest(self, repository: str, digest: str, at: int, grant: Grant) -> StoredManifest:
+        """The same by digest: what an index named that is deleted by now is deleted with it."""
+        past = await self._rows.past_manifest(repository, digest, at)
+        return await self._kept(past, repository, digest, grant)
+
+    async def _kept(self, past: Past | None, repository: str, reference: str, grant: Grant) -> StoredManifest:
         if past is None:
-            raise missing(await admitted(self._repositories, repository, grant), repository, tag)
+            raise missing(await admitted(self._repositories, repository, grant), repository, reference)
         if not grant.covers(repository, past.repository_id, past.rights_version):
             raise Unauthorized
         if past.manifest is not None:
             return past.manifest
         if past.digest is None:
-            raise ManifestUnknown(f"{tag} named nothing at that time", {"tag": tag})
+            raise ManifestUnknown(f"{reference} named nothing at that time", {"reference": reference})
         when, why = (None, "deleted") if past.end is None else (_iso(past.end.at), _why(past.end))
         raise ManifestUnknown(
-            f"{tag} named {past.digest} at that time: that was {why}{f' on {when}' if when else ''}, and can no longer"
-            " be brought back",
-            {"tag": tag, "digest": past.digest, "deleted_at": when, "why": why},
+            f"{reference} named {past.digest} at that time: that was {why}{f' on {when}' if when else ''}, and can no"
+            " longer be brought back",
+            {"reference": reference, "digest": past.digest, "deleted_at": when, "why": why},
         )
 
 

@@ -44,7 +44,7 @@ class ManifestDoor:
     async def get(self, request: Conditions, name: str, reference: str, visit: Visit, at: str | None = None) -> Answer:
         """GET and HEAD by tag or digest. Accept is advice: what was pushed is what is answered.
 
-        `at`: a tag as it was at this time, in RFC 3339.
+        `at`: what it was at this time, in RFC 3339.
         """
         wanted = reference_from(reference)
         if self._desk is not None and name == PREVIEW:
@@ -55,7 +55,7 @@ class ManifestDoor:
         elif isinstance(wanted, str):
             found = await self._history.find(name, wanted, time_from(at), visit.grant)
         else:
-            raise TagInvalid("?at= goes with a tag: a digest is the same at any time")
+            found = await self._history.find_digest(name, str(wanted), time_from(at), visit.grant)
         headers = manifest_headers(found, by_tag=isinstance(wanted, str))
         unchanged = matches(request.header(b"if-none-match"), found.digest)
         if self._desk is not None:
