@@ -287,3 +287,21 @@ def test_what_a_deletion_frees_tells_nothing_of_what_is_private_elsewhere(world:
     world.show(olga, places[olga.name], "public")
     path = f"/repositories/{places[sam.name]}/-/manifests/{digest_of(manifest)}/deletion"
     assert ask(world, sam, "GET", path).json()["freed"] == len(manifest)
+
+
+def test_what_one_may_read_is_found_among_many_that_one_may_not(world: World) -> None:
+    olga, sam = world.person(), world.person()
+    name, hidden = (world.repository(who, f"{who.name}/app", "private") for who in (olga, sam))
+    manifest = json.loads(world.by_basic(sam).push_image(hidden, "v0"))
+    layer = manifest["layers"][0]["digest"]
+    for number in range(201):
+        content = json.dumps(manifest | {"annotations": {"number": str(number)}}).encode()
+        assert world.by_basic(sam).put_manifest(hidden, f"v{number}", content, OCI_MANIFEST).status == 201
+    client = world.by_basic(olga)
+    assert ask(world, olga, "GET", f"/digests/{layer}").json()["items"] == []
+    for blob in (layer, manifest["config"]["digest"]):
+        content = world.by_basic(sam).get(f"/v2/{hidden}/blobs/{blob}").body
+        assert client.push_blob(name, content) == blob
+    assert client.put_manifest(name, "mine", json.dumps(manifest).encode(), OCI_MANIFEST).status == 201
+    (found,) = ask(world, olga, "GET", f"/digests/{layer}").json()["items"]
+    assert (found["repository"], found["role"], found["tags"][0]["tag"]) == (name, "layer", "mine")

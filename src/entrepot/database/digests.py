@@ -5,12 +5,12 @@ from entrepot.hub.digests import Place, Span
 
 _MANIFESTS = (
     "SELECT r.id, r.name, m.digest, m.kind, m.deleted_at FROM manifests m JOIN repositories r ON r.id = m.repository_id"
-    " WHERE m.digest = :digest AND r.deleted_at IS NULL ORDER BY m.id LIMIT :limit"
+    " WHERE m.digest = :digest AND r.deleted_at IS NULL ORDER BY m.id LIMIT :limit OFFSET :offset"
 )
 _NAMING = (
     "SELECT r.id, r.name, m.digest, f.kind, m.deleted_at FROM manifest_references f JOIN manifests m"
     " ON m.id = f.manifest_id JOIN repositories r ON r.id = m.repository_id"
-    " WHERE f.digest = :digest AND r.deleted_at IS NULL ORDER BY m.id LIMIT :limit"
+    " WHERE f.digest = :digest AND r.deleted_at IS NULL ORDER BY m.id LIMIT :limit OFFSET :offset"
 )
 _GONE = (
     "SELECT DISTINCT r.id, r.name, c.new, 'gone', CAST(NULL AS bigint) FROM changes c JOIN repositories r"
@@ -32,17 +32,17 @@ class DatabaseDigests:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def manifests(self, digest: str, limit: int) -> list[Place]:
+    async def manifests(self, digest: str, limit: int, offset: int) -> list[Place]:
         """See the port."""
-        return [Place(*row) for row in await self._engine.scan(_MANIFESTS, digest=digest, limit=limit)]
+        return [Place(*row) for row in await self._engine.scan(_MANIFESTS, digest=digest, limit=limit, offset=offset)]
 
     async def gone(self, digest: str, limit: int) -> list[Place]:
         """See the port."""
         return [Place(*row) for row in await self._engine.scan(_GONE, digest=digest, limit=limit)]
 
-    async def naming(self, digest: str, limit: int) -> list[Place]:
+    async def naming(self, digest: str, limit: int, offset: int) -> list[Place]:
         """See the port."""
-        return [Place(*row) for row in await self._engine.scan(_NAMING, digest=digest, limit=limit)]
+        return [Place(*row) for row in await self._engine.scan(_NAMING, digest=digest, limit=limit, offset=offset)]
 
     async def tags(self, repository_id: int, digest: str, limit: int) -> list[Span]:
         """See the port."""

@@ -14,6 +14,7 @@ from entrepot.hub.errors import Invalid
 from entrepot.oci.digest import Digest, InvalidDigest
 
 _MOST = 200  # manifests, and tags of each
+_LOOKED_AT = 2000  # of all repositories, when most are not for the actor to see
 
 
 class Place(NamedTuple):
@@ -50,16 +51,16 @@ class Found(NamedTuple):
 class DigestRows(Protocol):
     """What this needs of the database."""
 
-    async def manifests(self, digest: str, limit: int) -> list[Place]:
-        """Manifests with this digest."""
+    async def manifests(self, digest: str, limit: int, offset: int) -> list[Place]:
+        """Manifests with this digest, one in each repository."""
         ...
 
     async def gone(self, digest: str, limit: int) -> list[Place]:
         """Where tags have named a manifest with this digest that is forgotten, or was purged."""
         ...
 
-    async def naming(self, digest: str, limit: int) -> list[Place]:
-        """Manifests that name this digest."""
+    async def naming(self, digest: str, limit: int, offset: int) -> list[Place]:
+        """Manifests that name this digest, the oldest first."""
         ...
 
     async def tags(self, repository_id: int, digest: str, limit: int) -> list[Span]:
@@ -80,17 +81,27 @@ class Digests:
             wanted = str(Digest.parse(digest))
         except InvalidDigest as error:
             raise Invalid(str(error), "digest") from None
-        places = [*await self._rows.manifests(wanted, _MOST), *await self._rows.naming(wanted, _MOST)]
+        known: dict[str, bool] = {}
+        places: list[Place] = []
+        for read in (self._rows.manifests, self._rows.naming):
+            for offset in range(0, _LOOKED_AT, _MOST):
+                page = await read(wanted, _MOST, offset)
+                places += await self._readable(actor, page, known)
+                if len(page) < _MOST or len(places) >= _MOST:
+                    break
         indexes: list[Place] = []
         for name in {place.manifest for place in places} - {wanted}:
-            indexes += [each._replace(role="child") for each in await self._rows.naming(name, _MOST)]
+            indexes += [each._replace(role="child") for each in await self._rows.naming(name, _MOST, 0)]
         here = {(place.repository_id, place.manifest) for place in places}
-        places += [each for each in dict.fromkeys(indexes) if (each.repository_id, each.manifest) not in here]
-        places += await self._rows.gone(wanted, _MOST)
-        names = sorted({place.repository for place in places})
-        allowed = {name for name in names if (await self._rights.decide(actor, Action.PULL, name)).allowed}
+        more = [each for each in dict.fromkeys(indexes) if (each.repository_id, each.manifest) not in here]
+        places += await self._readable(actor, [*more, *await self._rows.gone(wanted, _MOST)], known)
         return [
             Found(*place[1:], await self._rows.tags(place.repository_id, place.manifest, _MOST))
             for place in places[:_MOST]
-            if place.repository in allowed
         ]
+
+    async def _readable(self, actor: Actor, places: Sequence[Place], known: dict[str, bool]) -> list[Place]:
+        """Those in repositories that the actor may pull; `known` is what was decided before."""
+        for name in {place.repository for place in places} - known.keys():
+            known[name] = (await self._rights.decide(actor, Action.PULL, name)).allowed
+        return [place for place in places if known[place.repository]]
