@@ -185,7 +185,12 @@ def test_a_preview_says_what_a_delete_takes_and_an_undo_brings_it_back(world: Wo
     for digest in gone:
         assert client.get(f"/v2/{name}/manifests/{digest}").status == 404
     assert client.get(f"/v2/{name}/manifests/untouched").body == child
-    assert ask(world, olga, "POST", f"{path}/undo").json() == {"manifests": gone, "tags": ["multi"], "taken": []}
+    assert ask(world, olga, "POST", f"{path}/undo").json() == {
+        "manifests": gone,
+        "tags": ["multi"],
+        "taken": [],
+        "free": {},
+    }
     assert client.get(f"/v2/{name}/manifests/multi").body == index
     assert ask(world, olga, "POST", f"{path}/undo").status == 404
 
@@ -199,7 +204,12 @@ def test_an_undo_leaves_alone_the_tags_that_name_something_else_by_now_and_says_
     assert client.delete(f"/v2/{name}/manifests/{digest_of(old)}").status == 202
     new = client.push_image(name, "v1")
     back = ask(world, olga, "POST", f"/repositories/{name}/-/manifests/{digest_of(old)}/undo")
-    assert back.json() == {"manifests": [digest_of(old)], "tags": ["v1.0"], "taken": ["v1"]}
+    assert back.json() == {
+        "manifests": [digest_of(old)],
+        "tags": ["v1.0"],
+        "taken": ["v1"],
+        "free": {"v1": "v1-restored"},
+    }
     for reference, content in (("v1", new), ("v1.0", old), (digest_of(old), old)):
         assert client.get(f"/v2/{name}/manifests/{reference}").body == content
     moves = [(each["kind"], each["old"], each["new"]) for each in history(world, olga, name, "v1.0")]

@@ -195,15 +195,18 @@ class DatabaseDeletions:
                 await _revive(transaction, identity, manifest, name, caller)
             back: list[str] = []
             taken: list[str] = []
+            free: dict[str, str] = {}
             for tag, manifest in await transaction.all(_KEPT_TAGS, deletion=row[0]):
                 if manifest not in manifests or await transaction.one(_TAKEN, repository=identity, tag=tag):
                     taken.append(tag)
+                    if manifest in manifests and (offer := await _free_tag(transaction, identity, tag)):
+                        free[tag] = offer
                     continue
                 await move(transaction, identity, tag, manifest, manifests[manifest], caller, "tag.restore")
                 back.append(tag)
             await transaction.run(_FORGET_TAGS, deletion=row[0])
             await transaction.run(_FORGET, deletion=row[0])
-            return Restored(sorted(manifests.values()), back, taken)
+            return Restored(sorted(manifests.values()), back, taken, free)
 
         return await self._engine.write(bring_back, durable=True)
 

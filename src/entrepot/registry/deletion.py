@@ -44,11 +44,13 @@ class TagDeleted:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What is back; `taken` are tags that name something else by now, or whose manifest is gone."""
+    """What is back; `taken` are tags that name something else by now, or whose manifest is gone, and `free` says for
+    which of them what tag like it names nothing."""
 
     manifests: list[str]
     tags: list[str]
     taken: list[str]
+    free: dict[str, str]
 
 
 class DeletionRows(Protocol):

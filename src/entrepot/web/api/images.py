@@ -43,11 +43,12 @@ class DeletedOut(BaseModel):
 
 
 class RestoredOut(BaseModel):
-    """What is back; `taken` are tags that name something else by now."""
+    """What is back; `taken` are tags that name something else by now, `free` offers another tag for each."""
 
     manifests: list[str]
     tags: list[str]
     taken: list[str]
+    free: dict[str, str]
 
 
 class TagDeletedOut(BaseModel):
