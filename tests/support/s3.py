@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import unescape
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -29,7 +30,6 @@ FULL_ACCESS_KEY_ID = "AKIAFULL"
 
 _SCRIPT = Path(__file__).parent / "s3-gateway"
 _STARTS = 2
-_PAGE = 1000  # objects of a list
 _VERSIONING = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 
 
@@ -48,12 +48,14 @@ class Bucket:
     def objects(self) -> list[str]:
         """The keys of all objects."""
         found: list[str] = []
+        after = ""
         while True:
-            after = f"&start-after={quote(found[-1], safe='')}" if found else ""
-            page = _keys(self._request("GET", f"list-type=2{after}"))
-            found += page
-            if len(page) < _PAGE:
+            page = self._request("GET", f"{after}list-type=2")
+            found += _keys(page)
+            more = re.search(rb"<NextContinuationToken>(.*?)</NextContinuationToken>", page)
+            if more is None:
                 return found
+            after = f"continuation-token={quote(unescape(more[1].decode()), safe='')}&"
 
     def everything(self) -> dict[str, tuple[str, str]]:
         """What the listing says of each object (its time, tag, size) and the hash of its bytes, by key."""
