@@ -73,6 +73,8 @@ class Origin:
         await server.serve_forever()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # As all registries do; asyncio does so by itself only where the listener says that its protocol is TCP.
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 method, target = head.decode("latin-1").split(" ", 2)[:2]
@@ -231,10 +233,17 @@ def _push(base: str, origin: Origin) -> str:
 
 
 def _wake(base: str) -> None:
-    """The image is to be cold, not the program: each worker has fetched something before, of another repository."""
-    for number in range(8):
+    """The image is to be cold, not the program: each worker has fetched something before, of another repository.
+
+    They come at once, as what comes one after the other may all be answered by the same worker.
+    """
+
+    def fetch(number: int) -> None:
         other = ["curl", "--silent", "-o", "/dev/null", f"{base}-{number}/manifests/v1"]
         subprocess.run(other, check=True)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(fetch, range(16)))
 
 
 def _caches(alone: bool) -> list[tuple[str, Cache, int]]:
