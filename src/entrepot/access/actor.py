@@ -77,6 +77,11 @@ class Actor:
         """Whether a person is here, by password or by a session that a password began: only they touch credentials."""
         return self.credential_kind in ("password", "session")
 
+    @property
+    def administers(self) -> bool:
+        """Whether this is an administrator of the installation, by a credential that does not bound it."""
+        return self.administrator and self.scopes.role >= Role.OWNER
+
 
 ANONYMOUS = Actor()
 EVERYBODY = Actor(kind="everybody", administrator=True, everybody=True)

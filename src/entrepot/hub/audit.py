@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from entrepot.access.actor import Actor, Role
+from entrepot.access.actor import Actor
 from entrepot.access.decision import Action
 from entrepot.access.names import namespace_of
 from entrepot.access.rights import Rights
@@ -114,7 +114,7 @@ class Audit:
 
     async def everything(self, actor: Actor, query: AuditQuery, cursor: str, limit: int) -> AuditPage:
         """All of it, for administrators."""
-        if not actor.administrator or actor.scopes.role < Role.OWNER:
+        if not actor.administers:
             raise Forbidden("the audit of everything is for administrators who have logged in with a password")
         return await self._page(query, cursor, limit)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from entrepot.access.actor import Actor, Role
+from entrepot.access.actor import Actor
 from entrepot.access.caller import Caller, caller_of
 from entrepot.access.decision import Action
 from entrepot.access.rights import Rights
@@ -75,5 +75,5 @@ class Exemptions:
 
 
 def _administrator(actor: Actor) -> None:
-    if not actor.administrator or actor.scopes.role < Role.OWNER:
+    if not actor.administers:
         raise Forbidden("exemptions are given by administrators who have logged in with a password")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from entrepot.access.actor import Actor, Role
+from entrepot.access.actor import Actor
 from entrepot.access.caller import Caller, caller_of
 from entrepot.access.limits import UNLIMITED
 from entrepot.hub.errors import Forbidden, Invalid, NotThere
@@ -94,7 +94,7 @@ def no_plan(name: str) -> NotThere:
 
 
 def _administrator(actor: Actor, address: str) -> Caller:
-    if not actor.administrator or actor.scopes.role < Role.OWNER:
+    if not actor.administers:
         raise Forbidden("plans are changed by administrators who have logged in with a password")
     return caller_of(actor, address)
 

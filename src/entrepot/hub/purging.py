@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
-from entrepot.access.actor import Actor, Role
+from entrepot.access.actor import Actor
 from entrepot.access.caller import Caller, caller_of
 from entrepot.access.decision import Action
 from entrepot.access.rights import Rights
@@ -230,7 +230,7 @@ class Purging:
     async def lift(self, actor: Actor, namespace: str, identity: int, address: str) -> None:
         """Let the digest come back, which is for administrators of the installation alone."""
         bounds, caller = await self._bounds(actor, namespace, address)
-        if not _administers(actor):
+        if not actor.administers:
             raise Forbidden("only administrators of this registry, who logged in with a password, lift a purge")
         if not await self._rows.lift(bounds, identity, caller):
             raise NotThere(f"{namespace or 'this registry'} has no purge {identity} that bars anything")
@@ -247,7 +247,7 @@ class Purging:
     async def _bounds(self, actor: Actor, namespace: str, address: str) -> tuple[Bounds, Caller]:
         """Those of a namespace or an upstream; without a name of the installation: of purges without accounts."""
         if not namespace or namespace in self._aliases:
-            if not _administers(actor):
+            if not actor.administers:
                 raise Forbidden(
                     "purges of the whole installation, and of upstreams, are for administrators who logged in"
                     " with a password"
@@ -297,10 +297,6 @@ def _advice(exposure: Exposure, upstream: str | None, *, counted: bool) -> list[
     if exposure.shared:
         words.append("Look at the images that share its layers: if the secret is in such a layer, purge that layer.")
     return words
-
-
-def _administers(actor: Actor) -> bool:
-    return actor.administrator and actor.scopes.role >= Role.OWNER
 
 
 def _digest(text: str) -> str:

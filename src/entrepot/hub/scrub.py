@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from entrepot.access.actor import Actor, Role
+from entrepot.access.actor import Actor
 from entrepot.hub.errors import Forbidden
 
 
@@ -74,5 +74,5 @@ class ScrubReport:
 
 
 def _administrator(actor: Actor) -> None:
-    if not actor.administrator or actor.scopes.role < Role.OWNER:
+    if not actor.administers:
         raise Forbidden("what is damaged is shown to administrators who have logged in with a password")

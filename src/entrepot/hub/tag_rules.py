@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from entrepot.access.actor import Actor, Role
+from entrepot.access.actor import Actor
 from entrepot.access.caller import Caller, caller_of
 from entrepot.access.decision import Action
 from entrepot.access.rights import Rights
@@ -68,7 +68,7 @@ async def placed(rights: Rights, actor: Actor, where: Where, address: str) -> tu
     if where.namespace:
         facts, caller = await owned(rights, actor, where.namespace, address, organization=False)
         return Place(namespace=facts.namespace_id), caller
-    if not actor.administrator or actor.scopes.role < Role.OWNER:
+    if not actor.administers:
         raise Forbidden("rules for all repositories are for administrators who have logged in with a password")
     return Place(), caller_of(actor, address)
 
