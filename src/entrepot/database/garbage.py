@@ -219,7 +219,8 @@ class DatabaseGarbage:
             for digest, size, at, name, count in manifests
         ]
         found.sort()  # each list has a digest once, but two lists may have the same
-        return [each for each in found if each.digest <= found[:limit][-1].digest]
+        last = found[:limit][-1].digest if found else ""
+        return [each for each in found if each.digest <= last]
 
 
 def _and_others(name: str, count: int) -> str:

@@ -46,11 +46,7 @@ class UploadCleaning:
             return 0
         total = 0
         while keys := [key for key in await self._rows.trashed(_STEP) if key[0] in self._stores]:
-            for start in range(0, len(keys), _AT_ONCE):
-                began = time.monotonic()
-                await self._remove(keys[start : start + _AT_ONCE])
-                if self._rest is not None:
-                    await self._rest(time.monotonic() - began)
+            await self._remove(keys, self._rest)
             total += len(keys)
         return total
 
@@ -58,18 +54,20 @@ class UploadCleaning:
         """Remove the bytes of these trashed keys now; StorageError when nothing may be removed."""
         if not await self.all_agree():
             raise StorageError("database and bytes do not belong together: nothing is removed until that is mended")
-        if keys:
-            await self._remove(keys)
+        await self._remove(keys)
 
     async def older_versions(self) -> Sequence[OlderVersions]:
         """What becomes of older versions of what is removed, of each store."""
         return [await store.older_versions() for store in self._stores.values()]
 
-    async def _remove(self, keys: Sequence[tuple[str, str]]) -> None:
+    async def _remove(self, keys: Sequence[tuple[str, str]], rest: Rest | None = None) -> None:
         for start in range(0, len(keys), _AT_ONCE):
+            began = time.monotonic()
             some = keys[start : start + _AT_ONCE]
             await asyncio.gather(*(self._stores[store].delete(key) for store, key in some))
-        await self._rows.empty_trash(keys)
+            await self._rows.empty_trash(some)
+            if rest is not None:
+                await rest(time.monotonic() - began)
 
     async def agree_now(self) -> bool:
         """Whether every store says, at this moment, that it is this database's; unlike `all_agree` this marks none."""
