@@ -15,7 +15,6 @@ Whoever writes a `.part-` file holds a flock on it: whoever gets the lock knows 
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -29,6 +28,7 @@ from entrepot.registry.ports import Bytes
 from entrepot.storage import layout
 from entrepot.storage.directories import make_directory, sync_directory
 from entrepot.storage.filesystem import NO_SPACE
+from entrepot.storage.locks import try_lock
 
 _READ = 1024 * 1024  # bytes
 _PART = ".part-"
@@ -234,7 +234,7 @@ def _new_part(directory: Path) -> tuple[Path, BinaryIO]:
         part = directory / f"{_PART}{secrets.token_hex(5)}"
         file = _new_file(part)
         with contextlib.suppress(OSError):  # a file system without locks: then nothing is taken for cut off there
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(file.fileno())
         if part.exists():
             return part, file
         file.close()  # somebody has looked between the two
@@ -245,9 +245,9 @@ def _remove_cut_off(part: Path) -> None:
         file = part.open("rb")
     except FileNotFoundError:
         return
-    with file, contextlib.suppress(OSError):  # its writer has the lock
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        part.unlink(missing_ok=True)
+    with file, contextlib.suppress(OSError):  # a file system without locks, as above
+        if try_lock(file.fileno()):
+            part.unlink(missing_ok=True)
 
 
 def _names(directory: Path) -> list[str]:

@@ -30,6 +30,7 @@ from entrepot.registry.errors import StorageError
 from entrepot.registry.events import Alike, Part, PullEvent, Segments
 from entrepot.storage import layout
 from entrepot.storage.directories import make_directory, sync_directory
+from entrepot.storage.locks import try_lock
 
 AGENT_MAX = 200  # characters that are kept; clients' own are shorter, Docker's is about 150
 SEGMENT_SECONDS = 60.0
@@ -249,7 +250,7 @@ class SegmentFiles:
             make_directory(self._directory)
             descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            yield _is_free(descriptor)
+            yield try_lock(descriptor)
         finally:
             os.close(descriptor)
 
@@ -269,7 +270,7 @@ class SegmentFiles:
         """See the port."""
         descriptor = self._open_name()
         try:
-            yield _is_free(descriptor)
+            yield try_lock(descriptor)
         finally:
             os.close(descriptor)
 
@@ -326,7 +327,7 @@ class SegmentFiles:
     def _is_finished(self, segment: str) -> bool:
         descriptor = os.open(self._path(segment), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return _is_free(descriptor)
+            return try_lock(descriptor)
         finally:
             os.close(descriptor)
 
@@ -356,15 +357,6 @@ def _whole_records(content: bytes) -> bytes:
     written = content[:end] if (end := content.find(b"\0")) >= 0 else content
     last = written.rfind(b"\n")
     return written if last < 0 or decode(written[last + 1 :]) is not None else written[:last]
-
-
-def _is_free(descriptor: int) -> bool:
-    """Take a lock; False when somebody else has it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

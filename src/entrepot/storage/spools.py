@@ -23,6 +23,7 @@ from pathlib import Path
 from entrepot.registry.errors import StorageError, StorageFull
 from entrepot.storage import layout
 from entrepot.storage.directories import make_directory
+from entrepot.storage.locks import try_lock
 
 _POLL = 0.01  # seconds between two looks at a lock that another process holds
 _ABANDONED = 86400.0  # seconds after which an unfinished file that nobody writes is removed
@@ -40,7 +41,7 @@ class SpoolFile:
 
     def lead(self) -> bool:
         """See the port."""
-        return _try_lock(self._descriptor, fcntl.LOCK_EX)
+        return try_lock(self._descriptor)
 
     @property
     def size(self) -> int:
@@ -131,7 +132,7 @@ class SpoolFiles:
                     try:
                         yield
                     finally:
-                        if _try_lock(descriptor, fcntl.LOCK_EX) and os.fstat(descriptor).st_nlink:
+                        if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
                             path.unlink(missing_ok=True)
                     return
             finally:
@@ -159,16 +160,8 @@ class SpoolFiles:
         return removed
 
 
-def _try_lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 async def _lock(descriptor: int, kind: int) -> None:
     while True:
-        if _try_lock(descriptor, kind):
+        if try_lock(descriptor, kind):
             return
         await asyncio.sleep(_POLL)
