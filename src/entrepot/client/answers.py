@@ -17,6 +17,9 @@ from entrepot.client.errors import (
     RemoteUnreachable,
 )
 
+BROKEN = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, OSError)
+"""What the transport raises when there is no connection, or it breaks."""
+
 _RETRY_CAP = 6 * 3600.0
 _LINKS = re.compile(r"<([^>]*)>([^<]*)")
 _NEXT = re.compile(r";\s*rel\s*=\s*(?:\"[^\"]*\bnext\b|next\b)", re.IGNORECASE)
@@ -52,9 +55,7 @@ class TransportErrors:
             return
         if isinstance(error, httpcore2.TimeoutException):
             raise RemoteSilent(f"{self._name} does not answer") from error
-        if isinstance(
-            error, httpcore2.NetworkError | httpcore2.ProtocolError | httpcore2.UnsupportedProtocol | OSError
-        ):
+        if isinstance(error, BROKEN):
             detail = str(error)
             raise RemoteUnreachable(f"{self._name} cannot be reached" + (f": {detail}" if detail else "")) from error
 

@@ -14,7 +14,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore2
 
-from entrepot.client.answers import TransportErrors, check, headers_of, media_type_of, next_query
+from entrepot.client.answers import BROKEN, TransportErrors, check, headers_of, media_type_of, next_query
 from entrepot.client.challenge import Challenge, read_challenge
 from entrepot.client.connections import Connections, tls_context
 from entrepot.client.errors import (
@@ -42,7 +42,6 @@ _LISTING = 8 * 1024 * 1024  # bytes
 _ERROR = 4096  # bytes of an error's body that are read
 _TOKEN = 64 * 1024  # bytes of a token service's answer
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_BROKEN = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,5 +350,5 @@ async def _quietly_close(response: httpcore2.Response) -> None:
     """Give the connection back, or throw it away: neither is worth an error."""
     try:
         await response.aclose()
-    except (*_BROKEN, httpcore2.TimeoutException):
+    except (*BROKEN, httpcore2.TimeoutException):
         return

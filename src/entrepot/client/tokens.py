@@ -16,7 +16,6 @@ from entrepot.client.errors import NoLogin, RemoteFailed
 
 _ASSUMED = 60.0  # seconds that a token holds which does not say (distribution-spec's token page)
 _EARLY = 10.0  # seconds before its end that a token is not used any more
-_LARGEST = 64 * 1024  # bytes of a token service's answer
 _MOST = 2000  # tokens kept
 _log = structlog.get_logger()
 _IDENTITY_TOKEN = ("<token>", "")  # user names for what is no password (Docker's convention; containerd's)
@@ -115,7 +114,7 @@ class RemoteTokens:
             authorization = login.basic if login is not None else None
             body = await self._ask(f"{realm}{separator}{urlencode(query)}", authorization, None)
         try:
-            answer = json.loads(body[:_LARGEST])
+            answer = json.loads(body)
             value = answer.get("token") or answer["access_token"]
             lifetime = float(answer.get("expires_in") or _ASSUMED)
             if not isinstance(value, str) or not value.isascii() or not value.isprintable():

@@ -1,6 +1,7 @@
 """What tags have named, and when: read from `changes`, which every move writes."""
 
 from entrepot.database.engine import Engine
+from entrepot.database.manifests import STORED
 from entrepot.registry.history import End, Move, Past
 from entrepot.registry.ports import StoredManifest
 
@@ -10,19 +11,15 @@ _MOVES = (
     " AND c.tag = :tag AND c.id < CAST(:before AS bigint) ORDER BY c.id DESC LIMIT :limit"
 )
 # One statement, as a look-up by tag is one: the last move up to then, and the manifest while its row is there.
-_STORED = (
-    "m.id, m.digest, m.media_type, m.content, r.id, r.rights_version, m.kind,"
-    " CASE WHEN r.pulls_exempt = 1 OR n.pulls_exempt = 1 THEN 1 ELSE 0 END"
-)
 _AT = (
-    f"SELECT r.id, r.rights_version, c.new, {_STORED}"  # noqa: S608 - constants
+    f"SELECT r.id, r.rights_version, c.new, {STORED}"  # noqa: S608 - constants
     " FROM repositories r LEFT JOIN accounts n ON n.id = r.namespace_id"
     " LEFT JOIN changes c ON c.id = (SELECT h.id FROM changes h WHERE h.repository_id = r.id AND h.tag = :tag"
     " AND h.at <= CAST(:at AS bigint) ORDER BY h.at DESC LIMIT 1)"
     " LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = c.new WHERE r.name = :repository"
 )
 _DIGEST_AT = (
-    f"SELECT r.id, r.rights_version, {_STORED}"  # noqa: S608
+    f"SELECT r.id, r.rights_version, {STORED}"  # noqa: S608
     " FROM repositories r LEFT JOIN accounts n ON n.id = r.namespace_id"
     " LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = :digest"
     " AND (m.deleted_at IS NULL OR m.deleted_at > CAST(:at AS bigint)) WHERE r.name = :repository"

@@ -15,11 +15,11 @@ from entrepot.registry.ports import NewManifest, Referrer, StoredManifest, Store
 
 _CACHED = 256 * 1024  # bytes: larger manifests are rare and read from the database each time
 
-_COLUMNS = (
-    "SELECT m.id, m.digest, m.media_type, m.content, r.id, r.rights_version, m.kind,"
+STORED = (  # the columns of a StoredManifest: of the manifest `m`, its repository `r`, and the account `n` of that
+    "m.id, m.digest, m.media_type, m.content, r.id, r.rights_version, m.kind,"
     " CASE WHEN r.pulls_exempt = 1 OR n.pulls_exempt = 1 THEN 1 ELSE 0 END"
-    " FROM repositories r LEFT JOIN accounts n ON n.id = r.namespace_id"
 )
+_COLUMNS = f"SELECT {STORED} FROM repositories r LEFT JOIN accounts n ON n.id = r.namespace_id"  # noqa: S608 - constants
 _BY_TAG = (
     f"{_COLUMNS} JOIN tags t ON t.repository_id = r.id JOIN manifests m ON m.id = t.manifest_id"
     " WHERE r.name = :repository AND t.name = :reference"

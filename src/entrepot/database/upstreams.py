@@ -222,7 +222,6 @@ class DatabaseUpstreams:
 
     async def used(self, repository: str, digest: str) -> None:
         """See the port."""
-
         await self._note(_USED, repository, digest)
 
     async def used_image(self, repository: str, digest: str) -> None:
