@@ -76,11 +76,7 @@ async def _janitor(settings: "Settings") -> AsyncIterator["Janitor"]:
 
 async def _collect(settings: "Settings") -> None:
     async with _janitor(settings) as janitor:
-        if (why := await janitor.cleaning.objection()) is not None:
-            raise Refusal(
-                f"database and bytes do not belong together: {why}. So nothing is removed;"
-                " `entrepot verify --help` says what to do"
-            )
+        await janitor.cleaning.refuse_foreign("nothing is removed")
         total: dict[str, int] = {}
         async for phase, count in janitor.collector.steps():
             if count:

@@ -56,11 +56,7 @@ async def _verify(settings: "Settings", *, rehash: bool, remove: bool, accept: b
         async with janitor(settings) as found:
             if accept:
                 await found.cleaning.accept()
-            if (why := await found.cleaning.objection()) is not None:
-                raise Refusal(
-                    f"database and bytes do not belong together: {why}. So nothing is compared, or removed;"
-                    " `entrepot verify --help` says what to do"
-                )
+            await found.cleaning.refuse_foreign("nothing is compared, or removed")
             total = await found.verifier.count()
             with click.progressbar(
                 length=max(total, 1), label=f"{total} blobs to be compared", file=sys.stderr, update_min_steps=100

@@ -84,9 +84,7 @@ class UploadCleaning:
             now = time.monotonic()
             if now < self._agreed.get(name, now):
                 continue
-            known = await self._rows.store_identity(name, uuid.uuid4().hex)
-            found = await store.identity()
-            why = await self._objection(store, found, known)
+            found, known, why = await self._look_at(name, store)
             if why is not None:
                 told = {"store": name, "why": why, "help": "entrepot verify --help"}
                 _log.error("database and bytes do not belong together; nothing is removed", **told)
@@ -99,16 +97,29 @@ class UploadCleaning:
     async def objection(self) -> str | None:
         """Why database and bytes do not belong together; None when they do."""
         for name, store in self._stores.items():
-            known = await self._rows.store_identity(name, uuid.uuid4().hex)
-            why = await self._objection(store, await store.identity(), known)
+            *_, why = await self._look_at(name, store)
             if why is not None:
                 return why
         return None
+
+    async def refuse_foreign(self, so: str) -> None:
+        """StorageError when database and bytes do not belong together: what follows from that, and what to do."""
+        why = await self.objection()
+        if why is not None:
+            raise StorageError(
+                f"database and bytes do not belong together: {why}. So {so}; `entrepot verify --help` says what to do"
+            )
 
     async def accept(self) -> None:
         """Let the bytes that are there belong to this database, and to no other that knew them."""
         for name, store in self._stores.items():
             await store.mark(await self._rows.rename_store(name, uuid.uuid4().hex))
+
+    async def _look_at(self, name: str, store: Bytes) -> tuple[str | None, str, str | None]:
+        """What the store says, what the database knows it by, and why the two do not belong together, if so."""
+        known = await self._rows.store_identity(name, uuid.uuid4().hex)
+        found = await store.identity()
+        return found, known, await self._objection(store, found, known)
 
     async def _objection(self, store: Bytes, found: str | None, known: str) -> str | None:
         if found is not None:
