@@ -80,6 +80,11 @@ def tags(world: World, owner: Person, name: str) -> list[str]:
     return list(world.by_basic(owner).get(f"/v2/{name}/tags/list").json()["tags"])
 
 
+def run(world: World, name: str) -> Answer:
+    """Run the policy now."""
+    return ask(world, "POST", f"/repositories/{name}/-/retention/run")
+
+
 def test_what_was_asked_of_another_node_just_now_is_kept(first: World, where: dict[str, str], tmp_path: Path) -> None:
     """By HEAD and by GET; by a run that is asked for."""
     olga = first.person()
@@ -87,7 +92,7 @@ def test_what_was_asked_of_another_node_just_now_is_kept(first: World, where: di
         for method in ("HEAD", "GET"):
             name = two_images(first, olga)
             assert second.request(method, f"/v2/{name}/manifests/used", olga.basic).status == 200
-            done = ask(first, "POST", f"/repositories/{name}/-/retention/run")
+            done = run(first, name)
             assert (done.status, [each["tag"] for each in done.json()["items"]]) == (200, ["unused"])
             assert tags(first, olga, name) == ["used"]
 
@@ -99,14 +104,14 @@ def test_nothing_goes_while_a_node_is_frozen(first: World, where: dict[str, str]
         assert second.head(f"/v2/{name}/manifests/used", olga.basic).status == 200
         signalled(second, signal.SIGSTOP)
         try:
-            refused = ask(first, "POST", f"/repositories/{name}/-/retention/run")
+            refused = run(first, name)
             (second_name,) = (second.data / "pulls" / "node").read_text().split()
             assert refused.status == 409
             assert f"node {second_name}" in refused.json()["detail"]
             assert tags(first, olga, name) == ["unused", "used"]
         finally:
             signalled(second, signal.SIGCONT)
-        assert ask(first, "POST", f"/repositories/{name}/-/retention/run").status == 200
+        assert run(first, name).status == 200
         assert tags(first, olga, name) == ["used"]
 
 
@@ -119,10 +124,10 @@ def test_nothing_goes_while_a_killed_node_has_events_on_its_disk(
         name = two_images(first, olga)
         assert second.head(f"/v2/{name}/manifests/used", olga.basic).status == 200
         killed(second)
-    assert ask(first, "POST", f"/repositories/{name}/-/retention/run").status == 409
+    assert run(first, name).status == 409
     assert tags(first, olga, name) == ["unused", "used"]
     with another(tmp_path, where):
-        assert ask(first, "POST", f"/repositories/{name}/-/retention/run").status == 200
+        assert run(first, name).status == 200
         assert tags(first, olga, name) == ["used"]
 
 
@@ -135,7 +140,7 @@ def test_a_node_that_was_stopped_is_waited_for_no_more_and_what_it_answered_coun
         assert second.head(f"/v2/{name}/manifests/used", olga.basic).status == 200
         assert second.stop() == 0
     assert [path.name for path in (tmp_path / "data" / "pulls").iterdir()] == ["node"]
-    assert ask(first, "POST", f"/repositories/{name}/-/retention/run").status == 200
+    assert run(first, name).status == 200
     assert tags(first, olga, name) == ["used"]
 
 
@@ -144,11 +149,11 @@ def test_a_node_that_never_comes_back_can_be_forgotten(first: World, where: dict
     with another(tmp_path, where) as second:
         killed(second)
     name = two_images(first, olga)
-    refused = ask(first, "POST", f"/repositories/{name}/-/retention/run")
+    refused = run(first, name)
     node = (tmp_path / "data" / "pulls" / "node").read_text()
     assert f"DELETE /api/v1/usage/nodes/{node}" in refused.json()["detail"]
     assert ask(first, "DELETE", f"/usage/nodes/{node}").status == 204
-    assert ask(first, "POST", f"/repositories/{name}/-/retention/run").status == 200
+    assert run(first, name).status == 200
     assert tags(first, olga, name) == []
 
 
@@ -157,5 +162,5 @@ def test_a_run_right_after_the_start_works(tmp_path: Path) -> None:
         olga = alone.person()
         name = two_images(alone, olga)
         assert alone.by_basic(olga).head(f"/v2/{name}/manifests/used").status == 200
-        assert ask(alone, "POST", f"/repositories/{name}/-/retention/run").status == 200
+        assert run(alone, name).status == 200
         assert tags(alone, olga, name) == ["used"]
