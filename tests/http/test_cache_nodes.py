@@ -9,39 +9,25 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from entrepot.access.node_key import NodeKey
 from tests.http.conftest import large
-from tests.support.cache_nodes import ALIAS, SECRET, Reader, a_node
+from tests.support.cache_nodes import ALIAS, SECRET, Reader, Scene, a_node, two_nodes
 from tests.support.certificates import new_authority
-from tests.support.scripted_upstream import Script, scripted_upstream
+from tests.support.scripted_upstream import scripted_upstream
 from tests.support.serving import Server, digest_of
 
 SENT = 600_000  # bytes that the upstream sends before it waits
 PULLS = 8  # of each node at once
 
 
-class Scene(NamedTuple):
-    """Two nodes and the script of their upstream."""
-
-    nodes: tuple[Server, Server]
-    script: Script
-
-
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: str) -> Iterator[Scene]:
     """Two nodes on one database and one bucket, each with a data directory of its own."""
-    directory = tmp_path_factory.mktemp("nodes")
-    with (
-        large(postgres_server, s3_server) as shared,
-        scripted_upstream() as upstream,
-        a_node(directory / "a", upstream.url, shared) as one,
-        a_node(directory / "b", upstream.url, shared) as other,
-    ):
-        yield Scene((one, other), upstream.script)
+    with large(postgres_server, s3_server) as shared, two_nodes(tmp_path_factory.mktemp("nodes"), shared) as made:
+        yield made
 
 
 @pytest.fixture

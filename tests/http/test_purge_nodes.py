@@ -3,13 +3,12 @@
 import json
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from tests.http.conftest import large
-from tests.support.cache_nodes import ALIAS, Reader, a_node
-from tests.support.scripted_upstream import Script, scripted_upstream
+from tests.support.cache_nodes import ALIAS, Reader, Scene, two_nodes
 from tests.support.serving import Server, digest_of
 
 MIB = 1024 * 1024
@@ -17,24 +16,11 @@ SENT = 600_000  # bytes that the upstream sends before it waits
 EACH = 3  # downloads of each node
 
 
-class Scene(NamedTuple):
-    """Two nodes and the script of their upstream."""
-
-    nodes: tuple[Server, Server]
-    script: Script
-
-
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: str) -> Iterator[Scene]:
     """Two nodes on one PostgreSQL and one bucket, each with a data directory of its own, open to everybody."""
-    directory = tmp_path_factory.mktemp("nodes")
-    with (
-        large(postgres_server, s3_server) as shared,
-        scripted_upstream() as upstream,
-        a_node(directory / "a", upstream.url, shared) as one,
-        a_node(directory / "b", upstream.url, shared) as other,
-    ):
-        yield Scene((one, other), upstream.script)
+    with large(postgres_server, s3_server) as shared, two_nodes(tmp_path_factory.mktemp("nodes"), shared) as made:
+        yield made
 
 
 def purge(server: Server, name: str, digest: str) -> Any:

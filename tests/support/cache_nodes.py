@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPSConnection, IncompleteRead
 from pathlib import Path
+from typing import NamedTuple
 
+from tests.support.scripted_upstream import Script, scripted_upstream
 from tests.support.services import free_ports
 from tests.support.serving import Server, serving
 
@@ -29,6 +31,24 @@ def a_node(
     }
     with serving(directory, accounts=False, **{**configured, **shared, **settings}) as server:
         yield server
+
+
+class Scene(NamedTuple):
+    """Two nodes and the script of their upstream."""
+
+    nodes: tuple[Server, Server]
+    script: Script
+
+
+@contextmanager
+def two_nodes(directory: Path, shared: Mapping[str, str]) -> Iterator[Scene]:
+    """Two nodes on one database and one bucket (`shared`), each with a data directory of its own."""
+    with (
+        scripted_upstream() as upstream,
+        a_node(directory / "a", upstream.url, shared) as one,
+        a_node(directory / "b", upstream.url, shared) as other,
+    ):
+        yield Scene((one, other), upstream.script)
 
 
 class Reader:

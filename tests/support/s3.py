@@ -47,19 +47,23 @@ class Bucket:
 
     def objects(self) -> list[str]:
         """The keys of all objects."""
-        found: list[str] = []
+        return [key for page in self._listed() for key in _keys(page)]
+
+    def _listed(self) -> Iterator[bytes]:
+        """The pages of the list of all objects."""
         after = ""
         while True:
             page = self._request("GET", f"{after}list-type=2")
-            found += _keys(page)
+            yield page
             more = re.search(rb"<NextContinuationToken>(.*?)</NextContinuationToken>", page)
             if more is None:
-                return found
+                return
             after = f"continuation-token={quote(unescape(more[1].decode()), safe='')}&"
 
     def everything(self) -> dict[str, tuple[str, str]]:
         """What the listing says of each object (its time, tag, size) and the hash of its bytes, by key."""
-        found = re.findall(r"<Contents>.*?</Contents>", self._request("GET", "list-type=2").decode(), re.DOTALL)
+        listed = b"".join(self._listed()).decode()
+        found = re.findall(r"<Contents>.*?</Contents>", listed, re.DOTALL)
         entries = {_keys(each.encode())[0]: each for each in found}
         return {key: (each, hashlib.sha256(self.content(key)).hexdigest()) for key, each in entries.items()}
 
