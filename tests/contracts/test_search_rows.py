@@ -5,6 +5,7 @@ import pytest
 from entrepot.access.actor import Actor
 from entrepot.database.engine import Transaction
 from entrepot.database.search import DatabaseSearch
+from entrepot.database.upstreams import DatabaseUpstreams
 from entrepot.hub.errors import Invalid
 from entrepot.hub.repositories import Description
 from tests.support.hub_rows import HERE, NOBODY, Hub, by_token, hub_over
@@ -164,4 +165,14 @@ async def test_what_was_there_before_the_index_is_put_into_it(database: Database
     search = DatabaseSearch(hub.engine)
     assert await search.index_missing() == 1
     assert await search.index_missing() == 0
+    assert await found(hub, "app") == ["olga/app"]
+
+
+async def test_repositories_of_upstreams_are_in_no_namespace_and_not_in_the_index(database: Database) -> None:
+    hub = hub_over(database.engine())
+    olga = await hub.person("olga")
+    await DatabaseUpstreams(hub.engine).ensure("docker.io/library/app", "docker.io")
+    await hub.repository(olga, "olga/app")
+    await database.connect().execute("DELETE FROM search_words")
+    assert await DatabaseSearch(hub.engine).index_missing() == 1
     assert await found(hub, "app") == ["olga/app"]

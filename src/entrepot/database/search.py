@@ -37,7 +37,8 @@ _INSERT = (
     " ON CONFLICT (place, word, repository_id) DO NOTHING"
 )
 _MISSING = (
-    "SELECT r.id FROM repositories r WHERE r.deleted_at IS NULL AND r.id > :after"
+    "SELECT r.id FROM repositories r WHERE r.deleted_at IS NULL AND r.namespace_id IS NOT NULL"
+    " AND r.id > :after"
     " AND NOT EXISTS (SELECT 1 FROM search_words w WHERE w.repository_id = r.id) ORDER BY r.id LIMIT :limit"
 )
 
@@ -107,7 +108,10 @@ class DatabaseSearch:
         self._engine = engine
 
     async def index_missing(self) -> int:
-        """Index what was there before there was an index; how many repositories that were. Cheap when none are."""
+        """Index what was there before there was an index; how many repositories that were. Cheap when none are.
+
+        Repositories of upstreams are in no namespace, and not searched.
+        """
         after = total = 0
         while rows := await self._engine.scan(_MISSING, after=after, limit=_BATCH):
             batch = [row[0] for row in rows]
