@@ -87,6 +87,7 @@ async def _work(settings: Settings, metrics: Metrics, ledger: Ledger, listeners:
         parts = assemble(settings, engine, store, entrance, guard, observer, plane, caching)
         scrub = scrubbing(settings, engine, store, plane, caching, metrics)
         cutting = Cutting(DatabasePurges(engine), plane.downloads, caching.flights)
+        await cutting.begin()
         cut = Job("cut what was purged", CUT_SECONDS, cutting.run)
         with suppress(StorageError):  # a store that is away is looked at later, before anything is removed
             await plane.cleaning.all_agree()  # while it is empty, if it is new

@@ -122,6 +122,7 @@ class ProxiedBlobs:
 
     def _errand(self, name: str, digest: Digest, size: int, place: Place) -> Errand:
         async def is_stored() -> bool:
+            await self._known.refuse_purged(place.upstream.alias, str(digest))
             return await self._known.link_stored(name, str(digest))
 
         async def keep(chunks: AsyncIterator[bytes]) -> None:

@@ -36,8 +36,9 @@ class Errand(NamedTuple):
 
     `size` is -1 if not known.
 
-    `followed` hears that it came from another node. `is_stored`: whether it was stored meanwhile; `stored` is then what
-    is stored, from an offset on. `keep` stores verified bytes, durably when it returns.
+    `followed` hears that it came from another node. `is_stored`: whether it was stored meanwhile; Barred when it was
+    purged, so that nobody goes on with what was cut elsewhere. `stored` is then what is stored, from an offset on.
+    `keep` stores verified bytes, durably when it returns.
     """
 
     digest: Digest

@@ -1,8 +1,14 @@
 """Purging: what leaked must be gone, at once and for good, whoever is reading it (docs/lifecycle.md)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+FETCHES_SECONDS = 0.6
+"""From when a worker sees a purge until it cuts its fetch; longer than any worker is between two looks."""
+_LATELY = 10_000  # that are remembered, for downloads that were allowed before them and begin after them
 
 
 class Bounds(NamedTuple):
@@ -62,15 +68,23 @@ class Download:
     cut: bool = False
 
 
-@dataclass
 class Downloads:
     """The downloads that this worker is sending."""
 
-    _running: dict[str, set[Download]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.seen = 0
+        """The id of the last Purged that this worker has cut."""
+        self._lately: deque[Purged] = deque(maxlen=_LATELY)
+        self._late: list[tuple[Purged, Download]] = []
+        self._running: dict[str, set[Download]] = {}
 
-    def begin(self, download: Download) -> None:
-        """It is being sent."""
+    def begin(self, download: Download, since: int) -> None:
+        """It is being sent. `since`: what `seen` was when it was asked whether the client may have it; what was purged
+        after that is cut as if it had been running."""
         self._running.setdefault(download.digest, set()).add(download)
+        if self.seen > since:
+            missed = (each for each in self._lately if each.id > since and each.digest == download.digest)
+            self._late.extend((each, download) for each in missed)
 
     def end(self, download: Download) -> None:
         """It is over, whole or not; may be called twice."""
@@ -80,9 +94,18 @@ class Downloads:
             if not same:
                 del self._running[download.digest]
 
-    def of(self, digest: str) -> Sequence[Download]:
-        """Those of a digest."""
-        return tuple(self._running.get(digest, ()))
+    def see(self, purged: Purged) -> None:
+        """Those of its digest are to be cut; they are `due`."""
+        self.seen = purged.id
+        self._lately.append(purged)
+        self._late.extend((purged, download) for download in self._running.get(purged.digest, ()))
+
+    def due(self) -> Iterator[tuple[Purged, Download]]:
+        """What is to be cut, if it is within what was purged, and is running still; each once."""
+        while self._late:
+            purged, download = self._late.pop()
+            if download in self._running.get(download.digest, ()):
+                yield purged, download
 
 
 class Cutting:
@@ -92,29 +115,27 @@ class Cutting:
         self._rows = rows
         self._downloads = downloads
         self._fetches = fetches
-        self._seen: int | None = None
-        self._fetched: list[Purged] = []
+
+    async def begin(self) -> None:
+        """To be awaited before the first request: what was purged until now is refused, and never has to be cut."""
+        self._downloads.seen = await self._rows.latest_purged()
 
     async def run(self) -> int:
         """Look for purges since the last time; how many downloads were cut.
 
-        Fetches are cut one look later: by then every worker has cut, and noted, the downloads that read from them.
+        Fetches are cut a little later: by then every worker has looked, and has cut and noted the downloads that read
+        from them.
         """
-        if self._seen is None:
-            self._seen = await self._rows.latest_purged()
-            return 0
-        for each in self._fetched:
-            self._fetches.cut(each.digest, each.bounds.upstream)
-        self._fetched.clear()
+        for purged in await self._rows.purged_since(self._downloads.seen):
+            if purged.bounds.namespace is None:
+                later = asyncio.get_running_loop().call_later
+                later(FETCHES_SECONDS, self._fetches.cut, purged.digest, purged.bounds.upstream)
+            self._downloads.see(purged)
         count = 0
-        for each in await self._rows.purged_since(self._seen):
-            if each.bounds.namespace is None:
-                self._fetched.append(each)
-            for download in self._downloads.of(each.digest):
-                if await self._rows.within(download.repository_id, each.bounds):
-                    download.cut = True
-                    download.stop()
-                    await self._rows.note_cut(each.purge, download.address, download.target)
-                    count += 1
-            self._seen = each.id
+        for purged, download in self._downloads.due():
+            if await self._rows.within(download.repository_id, purged.bounds):
+                download.cut = True
+                download.stop()
+                await self._rows.note_cut(purged.purge, download.address, download.target)
+                count += 1
         return count

@@ -5,14 +5,14 @@ Plain ASGI: no framework stands between a client and its bytes.
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import structlog
 
 from entrepot.access.request_limits import RequestLimits
-from entrepot.registry.errors import BodyInterrupted
+from entrepot.registry.errors import BodyInterrupted, RegistryError
 from entrepot.registry.purging import Download, Downloads
 from entrepot.web.guard import Guard
 from entrepot.web.message import Answer, BadRequest, Headers, Receive, Request, Scope, Send
@@ -26,8 +26,11 @@ V2_HEADERS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; sandbox"),
 ]
-CUT = "entrepot.cut"  # our ASGI extension: {"type": CUT} ends an answer short, and the connection with it
-SENDFILE = "entrepot.sendfile"  # our ASGI extension: {"type": SENDFILE, "file"} ends an answer
+CUT = "entrepot.cut"
+"""Our ASGI extension: {"type": CUT, "at_once"} ends an answer short, and the connection with it; `at_once`, even what
+is on its way is dropped."""
+SENDFILE = "entrepot.sendfile"
+"""Our ASGI extension: {"type": SENDFILE, "file"} ends an answer."""
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _API = b"/api/"
 _OF_A_MIRROR = ("/v2", "/livez", "/readyz", "/metrics")
@@ -91,15 +94,20 @@ class App:
         if self._api is not None and scope["raw_path"].startswith(_API) and not self._v2.at_mirror(_port(scope)):
             await self._pass_on(self._api, scope, counted, send, identity, started)
             return
+        purges = self._downloads.seen
         route, answer, address = await self._answer(scope, counted, identity)
         if answer is None:
             return
         self._finish(answer, identity, is_v2=route not in _NOT_V2)
         sent = 0
         try:
-            sent = await self._send(answer, scope, send, address)
+            sent = await self._send(answer, scope, send, address, purges)
         except ConnectionResetError:
             return  # the client has gone, or the answer was cut
+        except RegistryError as error:  # the head is sent: that it is not whole is all that can be said
+            _log.warning("an answer broke off", id=identity, target=_target(scope), error=error.message)
+            with suppress(ConnectionResetError):
+                await send({"type": CUT, "at_once": False})
         finally:
             self._observer.answered(
                 identity,
@@ -114,21 +122,21 @@ class App:
                 started,
             )
 
-    async def _send(self, answer: Answer, scope: Scope, send: Send, address: str) -> int:
-        """Send an answer, which a purge may cut; the bytes of the body."""
+    async def _send(self, answer: Answer, scope: Scope, send: Send, address: str, purges: int) -> int:
+        """Send an answer, which a purge may cut; the bytes of the body. `purges`: seen before it was allowed."""
         if answer.blob is None or scope["method"] == "HEAD":
             return await _send(answer, scope, send)
         task = asyncio.current_task()
         assert task is not None
         download = Download(*answer.blob, address, _target(scope), task.cancel)
-        self._downloads.begin(download)
+        self._downloads.begin(download, purges)
         try:
             return await _send(answer, scope, send)
         except asyncio.CancelledError:
             if not download.cut:
                 raise
             task.uncancel()
-            await send({"type": CUT})
+            await send({"type": CUT, "at_once": True})
             raise ConnectionResetError from None
         finally:
             self._downloads.end(download)

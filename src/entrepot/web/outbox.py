@@ -32,7 +32,10 @@ class Outbox:
             raise ConnectionResetError
         if message["type"] == CUT:
             cycle.disconnected = True
-            cycle.transport.abort()
+            if message["at_once"]:
+                cycle.transport.abort()
+            else:
+                cycle.transport.close()
             return
         if message["type"] == SENDFILE:
             await self._send_file(message)

@@ -257,7 +257,7 @@ class Protocol(HttpToolsProtocol):
 
         before, self.cycle = self.cycle, cycle
         try:
-            downloads.begin(download)
+            downloads.begin(download, downloads.seen)
             sender.send(head, hit.file, done)
         except OSError:
             downloads.end(download)

@@ -1,0 +1,90 @@
+"""What a purge cuts in a worker: what is being sent, and what was allowed before it and begins after it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from entrepot.registry.purging import Bounds, Cutting, Download, Downloads, Purged
+
+DIGEST = "sha256:" + "a" * 64
+
+
+class _Cut(NamedTuple):
+    purge: int
+    target: str
+
+
+class _Rows:
+    """Purges of one namespace, whose repository is 1."""
+
+    def __init__(self) -> None:
+        self.purged: list[Purged] = []
+        self.noted: list[_Cut] = []
+
+    def purge(self, digest: str) -> None:
+        number = len(self.purged) + 1
+        self.purged.append(Purged(number, number, Bounds(namespace=7), digest))
+
+    async def latest_purged(self) -> int:
+        return len(self.purged)
+
+    async def purged_since(self, after: int) -> Sequence[Purged]:
+        return self.purged[after:]
+
+    async def within(self, repository_id: int, bounds: Bounds) -> bool:
+        return (repository_id, bounds.namespace) == (1, 7)
+
+    async def note_cut(self, purge: int, address: str, target: str) -> None:
+        self.noted.append(_Cut(purge, target))
+
+
+class _NoFetches:
+    def cut(self, digest: str, alias: str | None) -> None:
+        raise AssertionError("nothing is fetched")
+
+
+def _download(target: str, repository: int = 1, digest: str = DIGEST) -> Download:
+    return Download(repository, digest, "192.0.2.1", target, lambda: None)
+
+
+async def test_a_purge_cuts_what_runs_there_and_nothing_else() -> None:
+    rows, downloads = _Rows(), Downloads()
+    cutting = Cutting(rows, downloads, _NoFetches())
+    running = [_download("a"), _download("elsewhere", repository=2), _download("b", digest="sha256:" + "b" * 64)]
+    ended = _download("ended")
+    for each in (*running, ended):
+        downloads.begin(each, downloads.seen)
+    downloads.end(ended)
+    rows.purge(DIGEST)
+    assert await cutting.run() == 1
+    assert [each.cut for each in (*running, ended)] == [True, False, False, False]
+    assert rows.noted == [(1, "a")]
+    assert await cutting.run() == 0
+
+
+async def test_what_was_allowed_before_a_purge_and_begins_after_it_is_cut_too() -> None:
+    rows, downloads = _Rows(), Downloads()
+    cutting = Cutting(rows, downloads, _NoFetches())
+    before = downloads.seen
+    rows.purge("sha256:" + "b" * 64)
+    rows.purge(DIGEST)
+    assert await cutting.run() == 0
+    late, elsewhere, allowed_since = _download("late"), _download("elsewhere", repository=2), _download("since")
+    downloads.begin(late, before)
+    downloads.begin(elsewhere, before)
+    downloads.begin(allowed_since, downloads.seen)
+    assert await cutting.run() == 1
+    assert [late.cut, elsewhere.cut, allowed_since.cut] == [True, False, False]
+    assert rows.noted == [(2, "late")]
+
+
+async def test_a_worker_knows_what_was_purged_before_it_began() -> None:
+    rows, downloads = _Rows(), Downloads()
+    rows.purge(DIGEST)
+    cutting = Cutting(rows, downloads, _NoFetches())
+    await cutting.begin()
+    fetched_again = _download("lifted since")
+    downloads.begin(fetched_again, downloads.seen)
+    assert await cutting.run() == 0
+    rows.purge(DIGEST)
+    assert await cutting.run() == 1, "the first look of a worker misses nothing"
+    assert fetched_again.cut
