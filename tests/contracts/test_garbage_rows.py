@@ -98,15 +98,15 @@ async def test_what_was_deleted_can_come_back_until_its_time_is_over(store: Stor
     await store.rows.deletions.delete_manifest(HELLO, digest, SOMEBODY)
     await store.days(13.5)
     assert await tagged(store.rows, "v1") is None
-    restored = await store.rows.deletions.undo(HELLO, digest, SOMEBODY)
+    restored = await store.rows.deletions.undo(HELLO, digest, SOMEBODY, {})
     assert restored is not None
-    assert (restored.manifests, restored.tags, restored.taken) == ([digest], ["v1", "v2"], [])
+    assert (restored.manifests, restored.tags, restored.left) == ([digest], ["v1", "v2"], [])
     assert await tagged(store.rows, "v1") == digest
     await store.days(30)
     assert await store.readable(blob)
     await store.rows.deletions.delete_manifest(HELLO, digest, SOMEBODY)
     await store.days(14.5)
-    assert await store.rows.deletions.undo(HELLO, digest, SOMEBODY) is None
+    assert await store.rows.deletions.undo(HELLO, digest, SOMEBODY, {}) is None
     assert await store.state(blob) == "loose"
     await store.days(2.5)
     assert await store.stored() == 0
@@ -141,7 +141,7 @@ async def test_undo_links_again_what_was_unlinked_meanwhile(store: Store) -> Non
     assert await store.rows.deletions.unlink_blob(HELLO, blob, SOMEBODY)
     await store.days(10)
     assert not await store.readable(blob)
-    await store.rows.deletions.undo(HELLO, digest, SOMEBODY)
+    await store.rows.deletions.undo(HELLO, digest, SOMEBODY, {})
     assert await store.readable(blob)
     await store.days(30)
     assert await store.readable(blob)
@@ -152,7 +152,7 @@ async def test_undo_gives_no_link_that_there_never_was(store: Store) -> None:
     manifest = a_manifest(required=(blob,))
     digest = await push(store.rows, replace(manifest, required=()))
     await store.rows.deletions.delete_manifest(HELLO, digest, SOMEBODY)
-    await store.rows.deletions.undo(HELLO, digest, SOMEBODY)
+    await store.rows.deletions.undo(HELLO, digest, SOMEBODY, {})
     assert not await store.readable(blob)
 
 
@@ -351,7 +351,7 @@ async def test_an_index_takes_the_children_that_nobody_else_wants(store: Store) 
     assert deleted.manifests == preview.manifests == sorted([index, children[0], children[1], signature, legacy])
     left = [other, *children[2:]]
     assert [await store.rows.manifests.find_manifest(HELLO, each) is not None for each in left] == [True] * 4
-    restored = await store.rows.deletions.undo(HELLO, index, SOMEBODY)
+    restored = await store.rows.deletions.undo(HELLO, index, SOMEBODY, {})
     assert restored is not None
     assert restored.manifests == deleted.manifests
     assert restored.tags == sorted(["v1", children[1].replace(":", "-") + ".sig"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
@@ -188,14 +189,13 @@ def test_a_preview_says_what_a_delete_takes_and_an_undo_brings_it_back(world: Wo
     assert ask(world, olga, "POST", f"{path}/undo").json() == {
         "manifests": gone,
         "tags": ["multi"],
-        "taken": [],
-        "free": {},
+        "left": [],
     }
     assert client.get(f"/v2/{name}/manifests/multi").body == index
     assert ask(world, olga, "POST", f"{path}/undo").status == 404
 
 
-def test_an_undo_leaves_alone_the_tags_that_name_something_else_by_now_and_says_which(world: World) -> None:
+def test_an_undo_onto_a_tag_that_names_something_else_by_now_does_nothing_and_offers_another(world: World) -> None:
     olga = world.person()
     name = world.repository(olga, f"{olga.name}/app")
     client = world.by_basic(olga)
@@ -203,17 +203,40 @@ def test_an_undo_leaves_alone_the_tags_that_name_something_else_by_now_and_says_
     assert client.put_manifest(name, "v1.0", old).status == 201
     assert client.delete(f"/v2/{name}/manifests/{digest_of(old)}").status == 202
     new = client.push_image(name, "v1")
-    back = ask(world, olga, "POST", f"/repositories/{name}/-/manifests/{digest_of(old)}/undo")
-    assert back.json() == {
-        "manifests": [digest_of(old)],
-        "tags": ["v1.0"],
-        "taken": ["v1"],
-        "free": {"v1": "v1-restored"},
-    }
-    for reference, content in (("v1", new), ("v1.0", old), (digest_of(old), old)):
+    path = f"/repositories/{name}/-/manifests/{digest_of(old)}/undo"
+    refused = ask(world, olga, "POST", path)
+    assert (refused.status, refused.json()["code"]) == (409, "moved")
+    assert f"v1 names {digest_of(new)} now" in refused.json()["detail"]
+    assert client.get(f"/v2/{name}/manifests/v1.0").status == 404
+    offer = json.loads(re.search("{.*}", refused.json()["detail"])[0])  # type: ignore[index]
+    assert offer == {"tags": {"v1": "v1-restored"}}
+    for unusable, status in (({"v1": "v1"}, 409), ({"v1": "-"}, 422), ({"v1": "v1.0"}, 409), ({"v2": None}, 422)):
+        assert ask(world, olga, "POST", path, {"tags": unusable}).status == status, unusable
+    back = ask(world, olga, "POST", path, offer)
+    assert back.json() == {"manifests": [digest_of(old)], "tags": ["v1-restored", "v1.0"], "left": []}
+    for reference, content in (("v1", new), ("v1-restored", old), ("v1.0", old), (digest_of(old), old)):
         assert client.get(f"/v2/{name}/manifests/{reference}").body == content
     moves = [(each["kind"], each["old"], each["new"]) for each in history(world, olga, name, "v1.0")]
     assert moves[:2] == [("tag.restore", None, digest_of(old)), ("tag.delete", digest_of(old), None)]
+
+
+def test_an_undo_brings_back_no_tag_that_was_to_be_left_and_none_against_a_rule(world: World) -> None:
+    olga = world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    client = world.by_basic(olga)
+    images: list[bytes] = []
+    for _ in range(2):
+        images.append(client.push_image(name, "v1"))
+        assert client.delete(f"/v2/{name}/manifests/{digest_of(images[-1])}").status == 202
+    old = images[0]
+    rule = {"kind": "immutable", "pattern": "v*"}
+    assert ask(world, olga, "POST", f"/repositories/{name}/-/tag-rules", rule).status == 201
+    path = f"/repositories/{name}/-/manifests/{digest_of(old)}/undo"
+    assert ask(world, olga, "POST", path).status == 403, "an immutable v1 was another one last"
+    back = ask(world, olga, "POST", path, {"tags": {"v1": None}})
+    assert back.json() == {"manifests": [digest_of(old)], "tags": [], "left": ["v1"]}
+    assert client.get(f"/v2/{name}/manifests/v1").status == 404
+    assert client.get(f"/v2/{name}/manifests/{digest_of(old)}").body == old
 
 
 def test_an_index_leaves_a_child_that_was_given_a_tag_once(world: World) -> None:

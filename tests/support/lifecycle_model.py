@@ -15,11 +15,12 @@ from entrepot.access.grant import EVERYTHING
 from entrepot.jobs.uploads import UploadCleaning
 from entrepot.oci.digest import Digest
 from entrepot.registry.blobs import Blobs
-from entrepot.registry.deletion import Deletions
+from entrepot.registry.deletion import Deletions, Restored
 from entrepot.registry.errors import (
     BlobUnknown,
     ManifestBlobUnknown,
     ManifestUnknown,
+    Moved,
     NameUnknown,
     RegistryError,
 )
@@ -309,7 +310,7 @@ class Model:
             return
         repository, digest = self.random.choice(sorted(self.deleted))
         try:
-            restored = await worker.deletions.undo(repository, Digest.parse(digest), SOMEBODY)
+            restored = await self._undone(worker, repository, Digest.parse(digest))
         except (ManifestUnknown, NameUnknown):
             since = self.deleted.get((repository, digest))
             assert since is None or self.clock.passed - since >= AGES.undo, f"no time to undo: {digest} in {repository}"
@@ -317,6 +318,15 @@ class Model:
         for each in restored.manifests:
             self.acknowledged.add((repository, each))
             self.deleted.pop((repository, each), None)
+
+    async def _undone(self, worker: Worker, repository: str, digest: Digest) -> Restored:
+        names: dict[str, str | None] = {}
+        while True:
+            try:
+                return await worker.deletions.undo(repository, digest, SOMEBODY, names)
+            except Moved as taken:
+                free: dict[str, str | None] = dict((taken.detail or {})["free"])  # type: ignore[call-overload]
+                names |= free if self.random.random() < 0.5 else dict.fromkeys(free)
 
 
 def _body(content: bytes) -> Incoming:

@@ -1,6 +1,7 @@
 """Deleting manifests and tags, what goes along with them, and bringing it back."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from entrepot.access.caller import Caller
@@ -12,7 +13,7 @@ from entrepot.database.manifests import move
 from entrepot.database.repositories import repository_id
 from entrepot.database.tag_rules import refuse_delete, refuse_restore, rules_of
 from entrepot.registry.deletion import Deleted, Preview, Restored, TagDeleted
-from entrepot.registry.errors import Moved, Unsupported
+from entrepot.registry.errors import Moved, TagInvalid, Unsupported
 
 _LIVE = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest AND deleted_at IS NULL"
 # A push of it that is committing a tag meanwhile is waited for, and then the tag is seen.
@@ -180,7 +181,9 @@ class DatabaseDeletions:
 
         return await self._engine.write(delete, durable=True)
 
-    async def undo(self, repository: str, digest: str, caller: Caller) -> Restored | None:
+    async def undo(
+        self, repository: str, digest: str, caller: Caller, names: Mapping[str, str | None]
+    ) -> Restored | None:
         """See the port."""
 
         async def bring_back(transaction: Transaction) -> Restored | None:
@@ -193,20 +196,10 @@ class DatabaseDeletions:
                 manifests[manifest] = name
             for manifest, name in manifests.items():
                 await _revive(transaction, identity, manifest, name, caller)
-            back: list[str] = []
-            taken: list[str] = []
-            free: dict[str, str] = {}
-            for tag, manifest in await transaction.all(_KEPT_TAGS, deletion=row[0]):
-                if manifest not in manifests or await transaction.one(_TAKEN, repository=identity, tag=tag):
-                    taken.append(tag)
-                    if manifest in manifests and (offer := await _free_tag(transaction, identity, tag)):
-                        free[tag] = offer
-                    continue
-                await move(transaction, identity, tag, manifest, manifests[manifest], caller, "tag.restore")
-                back.append(tag)
+            back, left = await _bring_back_tags(transaction, identity, row[0], digest, manifests, names, caller)
             await transaction.run(_FORGET_TAGS, deletion=row[0])
             await transaction.run(_FORGET, deletion=row[0])
-            return Restored(sorted(manifests.values()), back, taken, free)
+            return Restored(sorted(manifests.values()), back, left)
 
         return await self._engine.write(bring_back, durable=True)
 
@@ -254,6 +247,53 @@ class DatabaseDeletions:
             return True
 
         return await self._engine.write(unlink, durable=True)
+
+
+async def _bring_back_tags(
+    transaction: Transaction,
+    repository: int,
+    deletion: int,
+    digest: str,
+    manifests: Mapping[int, str],
+    names: Mapping[str, str | None],
+    caller: Caller,
+) -> tuple[list[str], list[str]]:
+    """Let the tags of a deletion name again what they named: as what they are back, and which are left."""
+    kept: dict[str, int] = dict(await transaction.all(_KEPT_TAGS, deletion=deletion))
+    unknown = sorted(set(names) - set(kept))
+    if unknown:
+        raise TagInvalid(f"the tag {unknown[0][:200]!r} did not go with {digest}: leave it out")
+    back: list[str] = []
+    left: list[str] = []
+    taken: dict[str, str] = {}
+    for tag, manifest in kept.items():
+        name = names.get(tag, tag)
+        if name is None or manifest not in manifests:
+            left.append(tag)
+            continue
+        other = await transaction.one(_TAKEN, repository=repository, tag=name)
+        if other is not None:
+            taken[tag] = other[0]
+            continue
+        await refuse_restore(transaction, repository, name, manifests[manifest], caller)
+        await move(transaction, repository, name, manifest, manifests[manifest], caller, "tag.restore")
+        back.append(name)
+    if taken:
+        raise await _taken(transaction, repository, taken, names)
+    return back, left
+
+
+async def _taken(
+    transaction: Transaction, repository: int, taken: Mapping[str, str], names: Mapping[str, str | None]
+) -> Moved:
+    """What is said when tags cannot come back as they were called: what they name, and an answer that would do."""
+    free: dict[str, str | None] = {tag: await _free_tag(transaction, repository, tag) for tag in taken}
+    now = ", ".join(f"{names.get(tag) or tag} names {digest}" for tag, digest in taken.items())
+    return Moved(
+        f"{now} now, so nothing was brought back: say what they are to be called, such as"
+        f" {json.dumps({'tags': {**names, **free}})}, with null for what is not to come back",
+        {"taken": dict(taken), "free": free},
+    )
 
 
 async def _free_tag(transaction: Transaction, repository: int, tag: str) -> str | None:

@@ -1,6 +1,6 @@
 """Images as people look after them: their tags' history, what a delete would take, deleting, and bringing back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from entrepot.access.actor import Actor
@@ -75,9 +75,13 @@ class Images:
         caller = await self._may_delete(actor, name, address)
         return await self._deletions.delete(name, _digest(digest), caller, seen)
 
-    async def undo(self, actor: Actor, name: str, digest: str, address: str) -> Restored:
-        """Bring back an image with what went along."""
-        return await self._deletions.undo(name, _digest(digest), await self._may_delete(actor, name, address))
+    async def undo(
+        self, actor: Actor, name: str, digest: str, names: Mapping[str, str | None], address: str
+    ) -> Restored:
+        """Bring back an image with what went along, its tags under other `names`, or with None not at all."""
+        caller = await self._may_delete(actor, name, address)
+        checked = {tag: None if new is None else _tag(new) for tag, new in names.items()}
+        return await self._deletions.undo(name, _digest(digest), caller, checked)
 
     async def delete_tag(self, actor: Actor, name: str, tag: str, seen: str | None, address: str) -> TagDeleted:
         """Delete a tag; nothing when it does not name the digest that was `seen`."""

@@ -4,7 +4,7 @@ A deleted manifest answers at no door, but its row and its bytes stay for `lifec
 (`garbage.py`) forgets it. What goes along with it comes back along with it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -44,13 +44,11 @@ class TagDeleted:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What is back; `taken` are tags that name something else by now, or whose manifest is gone, and `free` says for
-    which of them what tag like it names nothing."""
+    """What is back; `left` are tags that were to be left, or whose manifest is gone."""
 
     manifests: list[str]
     tags: list[str]
-    taken: list[str]
-    free: dict[str, str]
+    left: list[str]
 
 
 class DeletionRows(Protocol):
@@ -74,8 +72,12 @@ class DeletionRows(Protocol):
         history."""
         ...
 
-    async def undo(self, repository: str, digest: str, caller: Caller) -> Restored | None:
-        """Bring back what went with this manifest."""
+    async def undo(
+        self, repository: str, digest: str, caller: Caller, names: Mapping[str, str | None]
+    ) -> Restored | None:
+        """Bring back what went with this manifest, tags under other `names`, or with None not at all. Moved, and
+        nothing done, when one of them names something else by now; TagInvalid when a tag of `names` did not go with it.
+        """
         ...
 
     async def restore_tag(self, repository: str, tag: str, digest: str, caller: Caller) -> bool:
@@ -112,9 +114,11 @@ class Deletions:
         self._refuse_when_off()
         return await self._found(await self._rows.delete_tag(repository, tag, caller, seen), repository, tag)
 
-    async def undo(self, repository: str, digest: Digest, caller: Caller) -> Restored:
-        """Bring back a deleted manifest with what went along."""
-        restored = await self._rows.undo(repository, str(digest), caller)
+    async def undo(
+        self, repository: str, digest: Digest, caller: Caller, names: Mapping[str, str | None] | None = None
+    ) -> Restored:
+        """Bring back a deleted manifest with what went along; see the port for `names`."""
+        restored = await self._rows.undo(repository, str(digest), caller, names or {})
         return await self._found(restored, repository, str(digest))
 
     async def restore_tag(self, repository: str, tag: str, digest: Digest, caller: Caller) -> None:

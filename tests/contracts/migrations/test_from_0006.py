@@ -45,7 +45,7 @@ async def it_is_known(engine: Engine) -> None:
     assert await garbage.elapsed() == 77
     found = {each.digest: each.state for each in await garbage.garbage((0, 0, 0), "", 10)}
     assert found == {MANIFEST: "deleted", LAYER: "held", LOOSE: "quarantined"}
-    restored = await DatabaseDeletions(engine).undo("library/hello", MANIFEST, SOMEBODY)
+    restored = await DatabaseDeletions(engine).undo("library/hello", MANIFEST, SOMEBODY, {})
     assert restored is not None
     assert (restored.manifests, restored.tags) == ([MANIFEST], ["v1"])
     linked = await engine.read("SELECT b.digest FROM links l JOIN blobs b ON b.id = l.blob_id ORDER BY b.digest")

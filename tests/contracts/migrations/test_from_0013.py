@@ -29,7 +29,7 @@ async def fill(engine: Engine) -> None:
 
 async def both_come_back(engine: Engine) -> None:
     """By one undo."""
-    restored = await DatabaseDeletions(engine).undo("library/hello", INDEX, SOMEBODY)
+    restored = await DatabaseDeletions(engine).undo("library/hello", INDEX, SOMEBODY, {})
     assert restored is not None
     assert restored.manifests == [INDEX, CHILD]
 

@@ -11,6 +11,7 @@ from entrepot.registry.deletion import Deleted, Preview, Restored
 from entrepot.registry.history import Move
 from entrepot.web.api.shapes import PAGE, Address, AfterNumber, Limit, Page, Time, Who, page
 
+_UNDO = "Bring back a deleted image with what went along; 409 offers free tags when one of its own is taken"
 Seen = Annotated[list[str] | None, Query(max_length=128, description="The tags that were seen to name it.")]
 
 
@@ -43,12 +44,11 @@ class DeletedOut(BaseModel):
 
 
 class RestoredOut(BaseModel):
-    """What is back; `taken` are tags that name something else by now, `free` offers another tag for each."""
+    """What is back; `left` are tags that were to be left."""
 
     manifests: list[str]
     tags: list[str]
-    taken: list[str]
-    free: dict[str, str]
+    left: list[str]
 
 
 class TagDeletedOut(BaseModel):
@@ -86,6 +86,14 @@ class OutcomesOut(BaseModel):
     """What became of each, in their order."""
 
     items: list[OutcomeOut]
+
+
+class UndoIn(BaseModel):
+    """What the tags are to be called."""
+
+    tags: dict[str, str | None] = Field(
+        {}, max_length=1000, description="By what they were: another tag, or null for one that is not to come back."
+    )
 
 
 class TagIn(BaseModel):
@@ -135,9 +143,9 @@ def _deletions(routes: APIRouter, images: Images) -> None:
     async def delete(who: Who, address: Address, name: str, digest: str, tag: Seen = None) -> Deleted:
         return await images.delete(who, name, digest, tag, address)
 
-    @routes.post("/manifests/{digest}/undo", response_model=RestoredOut, summary="Bring back a deleted image")
-    async def undo(who: Who, address: Address, name: str, digest: str) -> Restored:
-        return await images.undo(who, name, digest, address)
+    @routes.post("/manifests/{digest}/undo", response_model=RestoredOut, summary=_UNDO)
+    async def undo(who: Who, address: Address, name: str, digest: str, wanted: UndoIn | None = None) -> Restored:
+        return await images.undo(who, name, digest, wanted.tags if wanted else {}, address)
 
 
 def _still_there(digest: str) -> str:

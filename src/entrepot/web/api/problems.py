@@ -40,6 +40,7 @@ TABLE: Mapping[type[Exception], Problem] = {
     registry.Unauthorized: Problem(404, "not_found"),
     registry.NameUnknown: Problem(404, "not_found"),
     registry.ManifestUnknown: Problem(404, "not_found"),
+    registry.TagInvalid: Problem(422, "invalid"),
     registry.Unsupported: Problem(409, "held"),
     registry.Moved: Problem(409, "moved"),
     registry.UpstreamError: Problem(502, "upstream"),
