@@ -15,6 +15,7 @@ from tests.support.serving import (
     OCI_MANIFEST,
     Server,
     a_manifest,
+    an_image,
     descriptor,
     digest_of,
     serving,
@@ -142,9 +143,24 @@ def test_a_page_that_cannot_be_had_is_where_the_answer_ends_and_an_error_when_it
 @pytest.mark.parametrize("first", [b"no list", b"[" * 100_000, b'{"manifests": 1}', b'"text"'])
 def test_what_is_no_list_is_answered_from_what_is_stored(scene: Scene, first: bytes) -> None:
     scene.script.referrers[SUBJECT] = first
+    nothing = scene.ask(scene.target())
+    assert (nothing.status, nothing.message) == (502, f"{scene.alias} answers with what is no list")
+    subject = {"mediaType": OCI_MANIFEST, "digest": SUBJECT, "size": 9}
+    signature = a_manifest(json.loads(an_image(b"{}")) | {"subject": subject, "artifactType": SIGNATURE})
+    scene.script.manifests[digest_of(signature)] = signature
+    assert scene.cache.get(f"/v2/{scene.alias}/{scene.name}/manifests/{digest_of(signature)}").body == signature
     answer = scene.cache.get(scene.target())
-    assert answer.json()["manifests"] == []
+    assert [each["digest"] for each in answer.json()["manifests"]] == [digest_of(signature)]
     assert "answers with what is no list" in answer["warning"], "so nobody takes it for the upstream's word"
+    assert scene.ask(scene.target("?artifactType=other")).status == 502, "an empty list would say that there is none"
+
+
+@pytest.mark.parametrize(("fault", "status"), [(403, 403), (429, 429), (500, 502), ("close", 502)])
+def test_referrers_of_which_nothing_is_stored_are_what_the_upstream_says(
+    scene: Scene, fault: int | str, status: int
+) -> None:
+    scene.script.faults = {"referrer": fault, "token": fault}
+    assert scene.ask(scene.target()).status == status
 
 
 def test_where_the_upstream_has_no_such_lists_the_tag_is_read_that_clients_keep_for_it(scene: Scene) -> None:

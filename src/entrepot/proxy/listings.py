@@ -83,6 +83,11 @@ class ProxiedListings:
         except RemoteError as error:
             raise as_answer(error) from error
 
+    async def stored_by_tag(self, name: str, subject: Digest, artifact_type: str | None) -> Descriptors:
+        """What is stored of the tag that clients keep for such a list; whoever asks must be allowed to have it."""
+        stored = await self._manifests.stored(name, _tag_of(subject))
+        return _of_type(_descriptors_in(stored.content) or [], artifact_type) if stored is not None else []
+
     async def _referrers(
         self, place: Place, subject: Digest, query: str, artifact_type: str | None
     ) -> ProxiedReferrers:
@@ -113,7 +118,7 @@ class ProxiedListings:
         self, name: str, place: Place, subject: Digest, artifact_type: str | None, grant: Grant
     ) -> ProxiedReferrers | RegistryError:
         try:
-            stored = await self._manifests.find(name, f"{subject.algorithm}-{subject.encoded[:64]}", place, grant)
+            stored = await self._manifests.find(name, _tag_of(subject), place, grant)
         except Unauthorized:
             raise
         except RegistryError as error:
@@ -128,6 +133,10 @@ class ProxiedListings:
         except TimeoutError:
             alias = place.upstream.alias
             raise RemoteSilent(f"{alias} did not answer within {ANSWER_SECONDS:.0f} seconds") from None
+
+
+def _tag_of(subject: Digest) -> str:
+    return f"{subject.algorithm}-{subject.encoded[:64]}"
 
 
 def _deadline() -> float:

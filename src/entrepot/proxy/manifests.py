@@ -93,6 +93,10 @@ class ProxiedManifests:
             self._sources.of(place).page.add(Count.SAVED_PULLS)
         return answer
 
+    async def stored(self, name: str, tag: str) -> StoredManifest | None:
+        """What is stored under a tag, however old; whoever asks must be allowed to have it."""
+        return await self._rows.find_manifest(name, tag)
+
     async def _answers(self, name: str, tag: str, place: Place, found: StoredManifest, grant: Grant) -> bool:
         """Whether a stored tag is answered as it is; one that has just become old is looked at meanwhile."""
         state = await self._times.state(name, tag, place.upstream.freshness(tag))

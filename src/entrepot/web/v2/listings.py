@@ -70,14 +70,18 @@ class ListingDoor:
         return Answer(200, [_JSON, *_next(request, page.names, page.more, count)], body)
 
     async def referrers(self, request: Request, name: str, digest: Digest, visit: Visit) -> Answer:
-        """An index of the manifests that name this digest as their subject; empty for what is not here."""
+        """An index of the manifests that name this digest as their subject; empty for what is not here.
+
+        Of an upstream that does not say it, what is stored; where nothing is, that is no answer: an empty list would
+        say that there is no signature.
+        """
         # A media type has no space: one is a `+` that the client did not percent-encode.
         artifact_type = (request.query.one("artifactType") or "").replace(" ", "+") or None
         after, rest = request.query.one("after") or "0", request.query.one("next")
         if not after.isascii() or not after.isdigit() or len(after) > 18:
             raise PageInvalid("after must be the number that the Link header gave")
         place = self._upstreams.place(name)
-        stale: Headers = []
+        instead_of: RegistryError | None = None
         if place is not None and after == "0":
             await self._listings.admit(name, visit.grant)
             theirs = (
@@ -88,10 +92,16 @@ class ListingDoor:
             if not isinstance(theirs, RegistryError):
                 return _referrers(request, theirs.descriptors, artifact_type, ("next", theirs.next_query))
             if not isinstance(theirs, ManifestUnknown):  # that there are none is an answer
-                stale = stale_headers(Stale(theirs.message, None))
+                instead_of = theirs
         found = await self._listings.referrers(name, digest, artifact_type, int(after), visit.grant)
-        answer = _referrers(request, found.descriptors, artifact_type, ("after", found.next_after))
-        answer.headers.extend(stale)
+        descriptors = found.descriptors
+        if instead_of is not None and not descriptors:
+            descriptors = await self._proxied.stored_by_tag(name, digest, artifact_type)
+        if instead_of is not None and not descriptors:
+            raise instead_of
+        answer = _referrers(request, descriptors, artifact_type, ("after", found.next_after))
+        if instead_of is not None:
+            answer.headers.extend(stale_headers(Stale(instead_of.message, None)))
         return answer
 
 
