@@ -39,6 +39,9 @@ def test_an_immutable_tag_is_not_moved_nor_deleted_until_the_rule_is_lifted(worl
     assert f"rule {number} of the repository: immutable glob v* except *-rc*" in refused.body.decode()
     for target in ("v1", digest_of(first)):
         assert client.delete(f"/v2/{name}/manifests/{target}").status == 403
+    preview = ask(world, olga, "GET", f"{place}/manifests/{digest_of(first)}/deletion").json()
+    assert preview["tags"] == ["v1"]
+    assert [f"rule {number} of the repository" in each for each in preview["refusals"]] == [True]
     assert ask(world, olga, "DELETE", f"{place}/tags/v1").status == 403
     assert ask(world, olga, "DELETE", f"/repositories/{name}").status == 403
     renamed = ask(world, olga, "POST", f"{place}/rename", {"name": f"{name}-other"})

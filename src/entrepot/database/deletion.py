@@ -13,7 +13,7 @@ from entrepot.database.manifests import move
 from entrepot.database.repositories import repository_id
 from entrepot.database.tag_rules import refuse_delete, refuse_restore, rules_of
 from entrepot.registry.deletion import Deleted, Preview, Restored, TagDeleted
-from entrepot.registry.errors import Moved, TagInvalid, Unsupported
+from entrepot.registry.errors import Denied, Moved, TagInvalid, Unsupported
 
 _LIVE = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest AND deleted_at IS NULL"
 # A push of it that is committing a tag meanwhile is waited for, and then the tag is seen.
@@ -136,7 +136,8 @@ class DatabaseDeletions:
                 return None
             holders = await plan.holders(transaction, identity, digest)
             freed = await freed_by(transaction, identity, plan.manifests, caller)
-            return Preview(sorted(plan.manifests.values()), sorted(plan.tags), holders, freed)
+            refusals = await _refusals(transaction, identity, plan, caller)
+            return Preview(sorted(plan.manifests.values()), sorted(plan.tags), holders, refusals, freed)
 
         return await self._engine.write(look, durable=False)
 
@@ -316,6 +317,18 @@ async def _planned(
     plan = Plan()
     await plan.take(transaction, identity, row[0], digest)
     return identity, plan if plan.manifests else None
+
+
+async def _refusals(transaction: Transaction, repository: int, plan: Plan, caller: Caller) -> list[str]:
+    """Why tags that would go may not."""
+    rules = await rules_of(transaction, repository)
+    found: list[str] = []
+    for tag in sorted(plan.tags):
+        try:
+            await refuse_delete(transaction, repository, tag, rules, caller)
+        except Denied as error:
+            found.append(error.message)
+    return found
 
 
 async def _attached(transaction: Transaction, repository: int, digest: str) -> list[tuple[int, str]]:

@@ -19,11 +19,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a delete would take: digests, tags, bytes that nothing else holds; `holders` are indexes that forbid it."""
+    """What a delete would take: digests, tags, bytes that nothing else holds; `holders` are indexes that forbid it,
+    `refusals` say which tags' rules do."""
 
     manifests: list[str]
     tags: list[str]
     holders: list[str]
+    refusals: list[str]
     freed: int
 
 

@@ -28,11 +28,13 @@ class MoveOut(BaseModel):
 
 
 class PreviewOut(BaseModel):
-    """What a delete would take: digests and tags; bytes that nothing else holds; indexes that forbid it."""
+    """What a delete would take: digests and tags; bytes that nothing else holds; what forbids it: indexes by their
+    digests (`holders`), rules of tags in words (`refusals`)."""
 
     manifests: list[str]
     tags: list[str]
     holders: list[str]
+    refusals: list[str]
     freed: int
 
 

@@ -38,9 +38,9 @@ def reference_from(text: str) -> Digest | str:
 
 
 def time_from(text: str) -> int:
-    """A time of RFC 3339, in microseconds since 1970."""
+    """A time of RFC 3339, in microseconds since 1970. Its letters may be small (§5.6)."""
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text.upper())
         if time.tzinfo is None:
             raise ValueError("no time zone")
         return int(time.timestamp() * 1_000_000)
