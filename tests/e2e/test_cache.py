@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import DockerHost
 from tests.support.hub import Hub, start_hub
 from tests.support.images import Layout, tar
 from tests.support.machine import Machine
@@ -130,10 +131,11 @@ def test_an_upstream_that_allows_ten_pulls_serves_many_more(machine: Machine, ca
     assert LIMIT - int(remaining) <= 2 + len(names), "one an image, and what containerd has pulled"
 
 
-@pytest.mark.needs("crane", "skopeo")
+@pytest.mark.needs("crane", "skopeo", "dockerd", "runc", "busybox", "ip")
 def test_when_the_upstream_has_had_enough_clients_get_what_is_stored_and_are_told_of_the_rest(
-    machine: Machine,
+    docker_host: DockerHost,
 ) -> None:
+    machine = docker_host.machine
     hub = start_hub(machine, "exhausted-hub", settings={"ENTREPOT_LIMITS__PULLS__ANONYMOUS": "1"})
     admin = _as_admin(machine, hub)
     stored, other = (_pushed(machine, f"{hub.address}/library/{each}:v1", each, admin) for each in ("stored", "other"))
@@ -147,6 +149,9 @@ def test_when_the_upstream_has_had_enough_clients_get_what_is_stored_and_are_tol
     assert "PASS" in machine.run("crane", "validate", "--remote", image)
     inspected = machine.run("skopeo", "inspect", "--tls-verify=false", f"docker://{image}")
     assert json.loads(inspected)["Digest"] == stored
+    assert f"Digest: {stored}" in docker_host.docker("pull", image)
+    refused = docker_host.docker("pull", f"{cache.address}/hub.example/library/other:v1", status=1)
+    assert "toomanyrequests: hub.example says 429 for library/other" in refused
     cache.process.stop()
 
 

@@ -37,13 +37,18 @@ def _left(world: World) -> int:
     return int(str(answer["ratelimit-remaining"]).partition(";")[0])
 
 
-def _pulled(server: Server, pulls: Sequence[tuple[str, bytes]], at_once: int) -> list[int]:
-    """What each of these pulls got, tag and then digest as a node does: a status; wrong bytes are a failure."""
+def _pulled(server: Server, pulls: Sequence[tuple[str, bytes]], at_once: int, *, whole: bool = True) -> list[int]:
+    """What each of these pulls got, tag and then digest as a node does, and if `whole` all blobs: the last status;
+    wrong bytes are a failure."""
 
     def pull(name: str, manifest: bytes) -> int:
         by_tag = server.head(f"/v2/{name}/manifests/v1")
         answer = server.get(f"/v2/{name}/manifests/{by_tag['docker-content-digest'] if by_tag.status == 200 else 'v1'}")
         assert answer.status != 200 or digest_of(answer.body) == digest_of(manifest)
+        document = json.loads(manifest)
+        for each in [document["config"], *document["layers"]] if whole and answer.status == 200 else ():
+            blob = server.get(f"/v2/{name}/blobs/{each['digest']}")
+            assert (blob.status, digest_of(blob.body)) == (200, each["digest"])
         return answer.status
 
     with ThreadPoolExecutor(at_once) as clients:
@@ -89,13 +94,15 @@ def test_two_hundred_pulls_at_two_nodes_are_eight_too(tmp_path: Path, postgres_s
 
 @pytest.mark.parametrize("nodes", [10, 100])
 def test_a_cluster_pulls_each_image_once(tmp_path: Path, nodes: int) -> None:
-    """20 pods a node want 2 images each at Docker Hub's 100 pulls; directly they are refused."""
+    """20 pods a node want 2 images each at Docker Hub's 100 pulls; directly they are refused. A node asks for the
+    manifest for each pod, and for the blobs once."""
     with serving_world(tmp_path / "hub", limits__pulls__anonymous="100") as hub:
         images = _images(hub, 2)
         hub.server.asks_from = None
         with serving(tmp_path / "cache", upstreams=json.dumps({"hub.example": {"url": hub.server.url}})) as cache:
-            pulls = [(f"hub.example/{name}", manifest) for name, manifest in images.items()] * (nodes * 20)
+            pulls = [(f"hub.example/{name}", manifest) for name, manifest in images.items()] * nodes
             assert set(_pulled(cache, pulls, 20)) == {200}
+            assert set(_pulled(cache, pulls * 19, 20, whole=False)) == {200}
         assert _left(hub) == 98
         node = hub.by_token(None, *images, actions="pull")
         direct = [node.get(f"/v2/{name}/manifests/v1").status for name in images for _ in range(60)]

@@ -180,11 +180,11 @@ class Machine:
         self._processes.append(process)
         return process
 
-    def listen(self, port: int) -> socket.socket:
-        """A socket of this process that listens on the loopback of a machine with its own network; only for root."""
+    def listen(self, port: int, address: str = "127.0.0.1") -> socket.socket:
+        """A socket of this process that listens on an address of a machine with its own network; only for root."""
         (first,) = self._init.children()
         with ThreadPoolExecutor(1) as thread:  # the thread leaves this process's network, and ends there
-            return thread.submit(_listen_in, f"/proc/{first}/ns/net", port).result()
+            return thread.submit(_listen_in, f"/proc/{first}/ns/net", address, port).result()
 
     def run(
         self,
@@ -217,10 +217,10 @@ class Machine:
         return output
 
 
-def _listen_in(network: str, port: int) -> socket.socket:
+def _listen_in(network: str, address: str, port: int) -> socket.socket:
     """Listen in another network namespace, for which the thread that calls this leaves its own (setns(2))."""
     library = ctypes.CDLL(None, use_errno=True)
     with open(network) as namespace:
         if library.setns(namespace.fileno(), _CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "the machine's network cannot be entered")
-    return socket.create_server(("127.0.0.1", port), backlog=200)
+    return socket.create_server((address, port), backlog=200)

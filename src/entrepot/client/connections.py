@@ -19,7 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpcore2
 
-from entrepot.client.errors import RemoteUnreachable
+from entrepot.client.errors import RemoteError
 
 _MOST = 64  # connections to one registry and its hosts
 _KEPT = 16
@@ -27,8 +27,8 @@ _KEPT_SECONDS = 30.0
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # NAT64 (RFC 6052): the last 32 bits are an IPv4 address
 
 
-class PrivateAddress(RemoteUnreachable):
-    """A host that an answer has sent us to is inside of somebody's network."""
+class PrivateAddress(RemoteError):
+    """A host that an answer has sent us to is inside of somebody's network. The registry itself has answered."""
 
 
 class _Guarded(httpcore2.AsyncNetworkBackend):

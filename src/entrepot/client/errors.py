@@ -2,7 +2,7 @@
 
 RemoteError
 ├── RemoteAbsent, RemoteDenied
-├── RemoteBusy, NoLogin
+├── RemoteBusy, NoLogin, PrivateAddress (connections.py)
 ├── RemoteFailed ── RemoteUnreachable ── RemoteSilent
 └── RemoteLied
 """
