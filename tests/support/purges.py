@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from tests.support.hub_world import Person, World
+from tests.support.serving import Server
 from tests.support.wire import Answer
 
 
@@ -19,6 +20,13 @@ def purge(world: World, who: Person, name: str, digest: str, *, confirm: bool = 
     answer = ask(world, who, "POST", f"/repositories/{name}/-/purge", body)
     assert answer.status == 200, answer
     return answer.json()
+
+
+def cut_by(server: Server, path: str, number: int, **headers: str) -> list[str]:
+    """The targets that a purge has cut, so many; its answer has those of a second, its report at this path all."""
+    while len(cut := server.get(f"/api/v1{path}", headers).json()["cut"]) < number:
+        pass
+    return [each["target"] for each in cut]
 
 
 def layers_of(manifest: bytes) -> list[str]:

@@ -23,6 +23,7 @@ OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
+_UNFORESEEN = ('"exception":', "Traceback (most recent call last)", "ASGI callable returned")  # of a server's log
 _READY = r"entrepot: ready on (https?://\S+)(?: and, as a mirror of \S+, on (https?://\S+))?\n"
 _CODE = re.compile(r"[A-Z_]+")
 Descriptor = dict[str, Any]
@@ -194,7 +195,10 @@ class Server(Registry):
 
 @contextmanager
 def serving(directory: Path, *, accounts: bool = False, **settings: str) -> Iterator[Server]:
-    """A server, open unless it has `accounts`; `settings` are keys with `__` for the dot. Two workers by default."""
+    """A server, open unless it has `accounts`; `settings` are keys with `__` for the dot. Two workers by default.
+
+    Whatever is done to it, it must never log an error that it did not foresee.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ENTREPOT_", "REGISTRY_"))}
     environment |= {f"ENTREPOT_{key.upper()}": value for key, value in settings.items()}
     workers = settings.get("workers", "2")
@@ -221,6 +225,8 @@ def serving(directory: Path, *, accounts: bool = False, **settings: str) -> Iter
             process.wait()
         assert process.stdout
         process.stdout.close()
+    broken = [line for line in log.read_text().splitlines() if any(sign in line for sign in _UNFORESEEN)]
+    assert not broken, "\n".join(broken[:5])
 
 
 def _ready(process: subprocess.Popen[str]) -> tuple[str, str] | None:

@@ -1,6 +1,7 @@
 """What a purge cuts in a worker: what is being sent, and what was allowed before it and begins after it."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from entrepot.registry.purging import Bounds, Cutting, Download, Downloads, Purged
@@ -75,6 +76,27 @@ async def test_what_was_allowed_before_a_purge_and_begins_after_it_is_cut_too() 
     assert await cutting.run() == 1
     assert [late.cut, elsewhere.cut, allowed_since.cut] == [True, False, False]
     assert rows.noted == [(2, "late")]
+
+
+async def test_what_broke_off_as_its_fetch_was_cut_in_another_worker_is_in_the_report() -> None:
+    now = 0.0
+    rows, downloads = _Rows(), Downloads(lambda: now)
+    cutting = Cutting(rows, downloads, _NoFetches())
+    stopped: list[str] = []
+    long_ago, lately, running = (
+        Download(1, DIGEST, "192.0.2.1", target, partial(stopped.append, target))
+        for target in ("long ago", "lately", "running")
+    )
+    for each in (long_ago, lately, running):
+        downloads.begin(each, downloads.seen)
+    downloads.broke_off(long_ago)
+    now = 6.0
+    downloads.broke_off(lately)
+    rows.purge(DIGEST)
+    rows.purge(DIGEST)
+    assert await cutting.run() == 2
+    assert sorted(target for _, target in rows.noted) == ["lately", "running"], "each once"
+    assert stopped == ["running"], "what has ended is let alone: something else may be sent there"
 
 
 async def test_a_worker_knows_what_was_purged_before_it_began() -> None:

@@ -16,8 +16,8 @@ from entrepot.registry.ports import OlderVersions
 from entrepot.registry.purging import Bounds
 
 REASON_MAX = 200  # characters
-CUT_SECONDS = 0.3  # between two looks of a worker at what was purged
-_CUT_BY = 1.3  # seconds in which every worker of every node has cut what it was sending, and fetching
+CUT_SECONDS = 0.4  # between two looks of a worker at what was purged
+_CUT_BY = 1.0  # seconds in which every worker of every node has cut what it was sending
 UNREACHABLE = (
     "copies that were pulled already: every engine, node and cache that is listed under pulls has one",
     "other namespaces of this registry: a purge is of one namespace",

@@ -1,13 +1,12 @@
 """Purging: what leaked must be gone, at once and for good, whoever is reading it (docs/lifecycle.md)."""
 
-import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-FETCHES_SECONDS = 0.6
-"""From when a worker sees a purge until it cuts its fetch; longer than any worker is between two looks."""
+_BROKEN_SECONDS = 5.0  # that a worker may be late with its look
 _LATELY = 10_000  # that are remembered, for downloads that were allowed before them and begin after them
 
 
@@ -71,11 +70,13 @@ class Download:
 class Downloads:
     """The downloads that this worker is sending."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.seen = 0
         """The id of the last Purged that this worker has cut."""
         self._lately: deque[Purged] = deque(maxlen=_LATELY)
-        self._late: list[tuple[Purged, Download]] = []
+        self._due: list[tuple[Purged, Download]] = []
+        self._broken: deque[tuple[float, Download]] = deque()
         self._running: dict[str, set[Download]] = {}
 
     def begin(self, download: Download, since: int) -> None:
@@ -84,7 +85,7 @@ class Downloads:
         self._running.setdefault(download.digest, set()).add(download)
         if self.seen > since:
             missed = (each for each in self._lately if each.id > since and each.digest == download.digest)
-            self._late.extend((each, download) for each in missed)
+            self._due.extend((each, download) for each in missed)
 
     def end(self, download: Download) -> None:
         """It is over, whole or not; may be called twice."""
@@ -94,18 +95,34 @@ class Downloads:
             if not same:
                 del self._running[download.digest]
 
+    def broke_off(self, download: Download) -> None:
+        """It has ended, as nothing comes any more: a purge that this worker is about to see may have cut its fetch."""
+        self.end(download)
+        now = self._clock()
+        while self._broken and now - self._broken[0][0] > _BROKEN_SECONDS:
+            self._broken.popleft()
+        self._broken.append((now, download))
+
     def see(self, purged: Purged) -> None:
         """Those of its digest are to be cut; they are `due`."""
         self.seen = purged.id
         self._lately.append(purged)
-        self._late.extend((purged, download) for download in self._running.get(purged.digest, ()))
+        since = self._clock() - _BROKEN_SECONDS
+        broken = [each for at, each in self._broken if at > since and each.digest == purged.digest]
+        self._due.extend((purged, each) for each in (*self._running.get(purged.digest, ()), *broken))
 
     def due(self) -> Iterator[tuple[Purged, Download]]:
-        """What is to be cut, if it is within what was purged, and is running still; each once."""
-        while self._late:
-            purged, download = self._late.pop()
-            if download in self._running.get(download.digest, ()):
+        """What is to be cut, if it is within what was purged; each once."""
+        while self._due:
+            purged, download = self._due.pop()
+            if not download.cut:
                 yield purged, download
+
+    def cut(self, download: Download) -> None:
+        """End it short, unless it has ended."""
+        download.cut = True
+        if download in self._running.get(download.digest, ()):
+            download.stop()
 
 
 class Cutting:
@@ -121,21 +138,15 @@ class Cutting:
         self._downloads.seen = await self._rows.latest_purged()
 
     async def run(self) -> int:
-        """Look for purges since the last time; how many downloads were cut.
-
-        Fetches are cut a little later: by then every worker has looked, and has cut and noted the downloads that read
-        from them.
-        """
+        """Look for purges since the last time; how many downloads were cut."""
         for purged in await self._rows.purged_since(self._downloads.seen):
-            if purged.bounds.namespace is None:
-                later = asyncio.get_running_loop().call_later
-                later(FETCHES_SECONDS, self._fetches.cut, purged.digest, purged.bounds.upstream)
             self._downloads.see(purged)
+            if purged.bounds.namespace is None:
+                self._fetches.cut(purged.digest, purged.bounds.upstream)
         count = 0
         for purged, download in self._downloads.due():
             if await self._rows.within(download.repository_id, purged.bounds):
-                download.cut = True
-                download.stop()
+                self._downloads.cut(download)
                 await self._rows.note_cut(purged.purge, download.address, download.target)
                 count += 1
         return count

@@ -132,6 +132,9 @@ class App:
         self._downloads.begin(download, purges)
         try:
             return await _send(answer, scope, send)
+        except RegistryError:
+            self._downloads.broke_off(download)
+            raise
         except asyncio.CancelledError:
             if not download.cut:
                 raise

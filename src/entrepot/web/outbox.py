@@ -100,6 +100,7 @@ class Outbox:
         if sent:
             self._complete()
         else:
+            cycle.disconnected = True
             cycle.transport.abort()
 
     def _complete(self) -> None:
