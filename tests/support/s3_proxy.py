@@ -32,17 +32,26 @@ async def s3_proxy(server: str) -> AsyncIterator[S3Proxy]:
     proxy = S3Proxy()
     target = urlsplit(server)
 
+    serving: set[asyncio.Task[None]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await _pass(proxy, reader, writer, str(target.hostname), target.port or 80)
         finally:
-            writer.close()
+            await _close(writer)
+            serving.discard(task)
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     proxy.endpoint = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     async with listening:
         yield proxy
+    for task in serving:  # of connections that a client has left open
+        task.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
 
 
 async def _pass(
@@ -74,7 +83,13 @@ async def _pass(
         await _answer(server_reader, writer, proxy.cut(request))
         proxy.acknowledged += length
     finally:
-        server_writer.close()
+        await _close(server_writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: int | None) -> None:
