@@ -151,7 +151,7 @@ def test_when_the_upstream_has_had_enough_clients_get_what_is_stored_and_are_tol
     assert json.loads(inspected)["Digest"] == stored
     assert f"Digest: {stored}" in docker_host.docker("pull", image)
     refused = docker_host.docker("pull", f"{cache.address}/hub.example/library/other:v1", status=1)
-    assert "toomanyrequests: hub.example says 429 for library/other" in refused
+    assert "toomanyrequests: hub.example has had too many pulls: it is asked again in" in refused
     cache.process.stop()
 
 

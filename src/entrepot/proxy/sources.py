@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from math import ceil
 from typing import Any, TypeVar
 
 import structlog
@@ -79,8 +80,10 @@ class Source:
         return {"upstream": self.upstream.alias, "credential": self._credential}
 
     def _leave_alone(self) -> None:
-        if self.budget.wait:
-            raise RemoteBusy(f"{self.upstream.alias} has had too many pulls", self.budget.wait)
+        wait = self.budget.wait
+        if wait:
+            again = f"it is asked again in {ceil(wait)} seconds"
+            raise RemoteBusy(f"{self.upstream.alias} has had too many pulls: {again}", wait)
 
     def _let_through(self) -> None:
         if not self.breaker.lets_through():
