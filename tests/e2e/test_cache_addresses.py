@@ -52,7 +52,7 @@ def running() -> Iterator[Scene]:
 def scene(running: Scene) -> Scene:
     """Nothing is pushed, asked or redirected yet."""
     for script in (running.outside, running.inside):
-        vars(script).update(vars(Script()))
+        script.reset()
     return running
 
 

@@ -54,7 +54,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
 @pytest.fixture
 def scene(running: tuple[Server, Script], name: str) -> Iterator[Scene]:
     cache, script = running
-    vars(script).update(vars(Script()))
+    script.reset()
     yield Scene(cache, script, f"up{next(_NUMBERS)}.example", name)
     script.resume.set()
 

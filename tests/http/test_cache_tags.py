@@ -50,7 +50,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
 @pytest.fixture
 def scene(running: tuple[Server, Script], name: str) -> Scene:
     cache, script = running
-    vars(script).update(vars(Script()))
+    script.reset()
     return Scene(cache, script, name)
 
 

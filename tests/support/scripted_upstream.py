@@ -65,6 +65,10 @@ class Script:
     resume: threading.Event = field(default_factory=threading.Event)
     held: int | None = None  # after so many bytes of a blob, wait for `resume`
 
+    def reset(self) -> None:
+        """Be as at first: another test begins."""
+        vars(self).update(vars(Script()))
+
     def push(self, tag: str, *layers: bytes) -> bytes:
         """An image; its manifest."""
         config = json.dumps({"layers": [hashlib.sha256(layer).hexdigest() for layer in layers]}).encode()
