@@ -8,10 +8,10 @@ import pytest
 from entrepot.database.scrub import DatabaseScrub
 from entrepot.database.scrub_report import DatabaseScrubReport
 from entrepot.database.verification import DatabaseVerification
-from entrepot.registry.errors import UpstreamError
+from entrepot.registry.errors import StorageError, UpstreamError
 from entrepot.registry.ports import Bytes
 from entrepot.registry.scrub import Scrubber, Turn
-from entrepot.registry.verification import Verifier
+from entrepot.registry.verification import Finding, Verifier
 from tests.support.rows import STORE, Database, Rows, a_blob
 
 EACH = 64 * 1024 + 100  # what it costs to read a blob of 100 bytes
@@ -31,12 +31,17 @@ class Healer:
 
 
 class Counting:
-    """A store in which everything is as large as its row says and has other bytes; it tells what was read."""
+    """A store in which everything is as large as its row says and has other bytes; it tells what was read.
+
+    Of some keys nothing can be read, and it may not answer at all.
+    """
 
     name = STORE
 
     def __init__(self) -> None:
         self.was_read: list[str] = []
+        self.unreadable: set[str] = set()
+        self.answers = True
 
     async def size(self, key: str) -> int:
         """See the port."""
@@ -45,7 +50,14 @@ class Counting:
     async def read(self, key: str) -> AsyncGenerator[bytes, None]:
         """See the port."""
         self.was_read.append(key)
+        if key in self.unreadable:
+            raise StorageError("Input/output error")
         yield b"something else"
+
+    async def check(self) -> None:
+        """See the port."""
+        if not self.answers:
+            raise StorageError("it does not answer")
 
 
 class Scrubbed:
@@ -55,6 +67,7 @@ class Scrubbed:
         self.rows = rows
         self.store = Counting()
         self.healer = Healer()
+        self.found: list[Finding] = []
         blobs = DatabaseVerification(rows.engine)
 
         async def yes() -> bool:
@@ -69,6 +82,7 @@ class Scrubbed:
         before = len(self.store.was_read)
         found = [each async for each in self.scrubber.run()]
         assert len(found) <= len(self.store.was_read) - before
+        self.found += found
         return len(found)
 
     async def pass_seconds(self, seconds: float) -> None:
@@ -115,6 +129,39 @@ async def test_a_night_without_a_server_is_not_made_up_for_at_once(database: Dat
     await scrubbed.run()
     await scrubbed.pass_seconds(100 * 36000)
     assert await scrubbed.run() == 1
+
+
+async def test_what_cannot_be_read_is_damaged_and_the_scrub_goes_on_behind_it(database: Database) -> None:
+    rows = database.connect()
+    digests = [await a_blob(rows) for _ in range(4)]
+    scrubbed = Scrubbed(rows, period=1000)
+    blobs = await DatabaseVerification(rows.engine).blobs(STORE, 0, 10)
+    scrubbed.store.unreadable = {blobs[1].key}
+    await scrubbed.run()
+    await scrubbed.pass_seconds(999)
+    assert await scrubbed.run() == 4
+    assert [(each.kind, each.digest) for each in scrubbed.found] == [("damaged", digest) for digest in digests]
+    assert ["Input/output" in each.note for each in scrubbed.found] == [False, True, False, False]
+    assert await scrubbed.scrubber.damage() == {"damaged": 4}
+
+
+async def test_a_store_that_does_not_answer_marks_nothing_and_no_blob_holds_up_those_behind_it(
+    database: Database,
+) -> None:
+    rows = database.connect()
+    for _ in range(3):
+        await a_blob(rows)
+    scrubbed = Scrubbed(rows, period=1000)
+    first, *others = [blob.key for blob in await DatabaseVerification(rows.engine).blobs(STORE, 0, 10)]
+    scrubbed.store.unreadable = {first}
+    scrubbed.store.answers = False
+    await scrubbed.run()
+    await scrubbed.pass_seconds(999)
+    with pytest.raises(StorageError, match="does not answer"):
+        await scrubbed.run()
+    assert await scrubbed.scrubber.damage() == {}
+    assert await scrubbed.run() == 2
+    assert {*scrubbed.store.was_read} == {first, *others}
 
 
 async def test_one_worker_of_all_nodes_has_the_turn_until_its_lease_ends(database: Database) -> None:

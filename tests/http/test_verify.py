@@ -210,3 +210,24 @@ def test_blobs_that_many_push_again_at_once_are_mended_once(verified: Verified, 
     assert verified.server.get(f"/v2/{name}/blobs/{digest}").body == layer
     until(lambda: verified.run("gc")[0] == 0 and len(verified.stored()) == 1)
     assert verified.verify("--rehash") == (0, "1 blobs, 0 do not agree\n")
+
+
+def test_what_cannot_be_read_is_damaged_and_the_next_push_mends_it(tmp_path: Path, name: str) -> None:
+    """As with a bad sector: a file that can be opened and not read."""
+    with serving(tmp_path, accounts=False) as server:
+        verified = Verified(server, {})
+        unreadable = tmp_path / "unreadable"
+        unreadable.mkdir()
+        layer = os.urandom(unreadable.stat().st_size)
+        digest, key = verified.pushed(name, layer)
+        verified.pushed(name, os.urandom(100))
+        until(lambda: verified.verify()[0] != REFUSED)
+        verified.remove(key)
+        unreadable.rename(server.data / "blobs" / key[:6] / key)
+        status, said = verified.verify("--rehash")
+        assert (status, "2 blobs, 1 do not agree" in said) == (1, True)
+        assert f"damaged\t{digest}\t{key}" in said
+        assert server.head(f"/v2/{name}/blobs/{digest}").status == 404
+        server.push_blob(name, layer)
+        assert server.get(f"/v2/{name}/blobs/{digest}").body == layer
+        assert verified.verify("--rehash")[0] == 0

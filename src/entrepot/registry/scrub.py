@@ -113,11 +113,15 @@ class Scrubber:
             for blob in found:
                 if credit <= 0 or not await self._rows.renew(self._owner, _lease_for(blob)):
                     return
-                wrong = await self._verifier.check(blob, rehash=True)
-                if wrong is not None:
-                    yield wrong
                 position, cost = blob.id, blob.size + _EACH
                 credit -= cost
+                try:
+                    wrong = await self._verifier.check(blob, rehash=True)
+                except Exception:  # it is passed over: else every later round would begin here, and end
+                    await self._rows.progress(self._owner, position, cost)
+                    raise
+                if wrong is not None:
+                    yield wrong
                 if not await self._rows.progress(self._owner, position, cost):
                     return
 

@@ -5,11 +5,12 @@ damaged is marked: from then on no door answers it, so that clients push it agai
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from entrepot.oci.digest import Digest, hasher
-from entrepot.registry.errors import StorageError
+from entrepot.registry.errors import StorageError, StorageFull
 from entrepot.registry.ports import Bytes
 
 _BATCH = 100  # rows, and keys, at a time
@@ -109,7 +110,8 @@ class Verifier:
     async def check(self, blob: NamedBlob, *, rehash: bool) -> Finding | None:
         """Look at one blob, and mark what is found; one that is marked and whole is so no more.
 
-        StorageError when the bytes are not this database's: a disk that is not there must not look like loss.
+        What a store that answers cannot give is damaged. StorageError when the store does not answer, or when the bytes
+        are not this database's: a disk that is not there must not look like loss.
         """
         wrong = await self._wrong(blob, rehash=rehash or blob.damage is not None)
         if wrong is None and blob.damage is None:
@@ -148,16 +150,37 @@ class Verifier:
 
     async def _wrong(self, blob: NamedBlob, *, rehash: bool) -> Finding | None:
         try:
-            size = await self._store.size(blob.key)
-            if size != blob.size:
-                return Finding("damaged", blob.digest, blob.key, f"{size} bytes instead of {blob.size}")
-            if rehash:
-                running = hasher(Digest.parse(blob.digest).algorithm)
-                async for chunk in self._store.read(blob.key):
-                    await asyncio.to_thread(running.update, chunk)
-                actual = f"{blob.digest.partition(':')[0]}:{running.hexdigest()}"
-                if actual != blob.digest:
-                    return Finding("damaged", blob.digest, blob.key, f"its bytes are {actual}")
+            note = await self._difference(blob, rehash=rehash)
         except FileNotFoundError:
             return Finding("missing", blob.digest, blob.key, f"{blob.size} bytes are not there")
+        return None if note is None else Finding("damaged", blob.digest, blob.key, note)
+
+    async def _difference(self, blob: NamedBlob, *, rehash: bool) -> str | None:
+        """How the bytes differ from what the row says. StorageError when the store is not there."""
+        try:
+            return await self._compared(blob, rehash=rehash)
+        except StorageError:
+            await self._is_there()
+        try:
+            return await self._compared(blob, rehash=rehash)  # a connection may break once
+        except StorageError as error:  # a bad sector
+            await self._is_there()
+            return error.message
+
+    async def _is_there(self) -> None:
+        with contextlib.suppress(StorageFull):
+            await self._store.check()
+
+    async def _compared(self, blob: NamedBlob, *, rehash: bool) -> str | None:
+        size = await self._store.size(blob.key)
+        if size != blob.size:
+            return f"{size} bytes instead of {blob.size}"
+        if rehash:
+            running = hasher(Digest.parse(blob.digest).algorithm)
+            async with contextlib.aclosing(self._store.read(blob.key)) as chunks:
+                async for chunk in chunks:
+                    await asyncio.to_thread(running.update, chunk)
+            actual = f"{blob.digest.partition(':')[0]}:{running.hexdigest()}"
+            if actual != blob.digest:
+                return f"its bytes are {actual}"
         return None
