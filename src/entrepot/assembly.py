@@ -8,6 +8,7 @@ from entrepot.data_plane import DataPlane, ages_of
 from entrepot.database.engine import Engine
 from entrepot.database.garbage import DatabaseGarbage
 from entrepot.jobs.garbage import Collection, rhythm
+from entrepot.jobs.overwriting import OVERWRITE_SECONDS, Overwriting
 from entrepot.jobs.runner import Job, rest
 from entrepot.proxying import Cache
 from entrepot.registry.garbage import Collector
@@ -100,4 +101,5 @@ def _cleaning(settings: Settings, engine: Engine, plane: DataPlane) -> list[Job]
         Job("expire uploads", _EXPIRE_SECONDS, cleaning.expire),
         Job("empty trash", _TRASH_SECONDS, cleaning.empty_trash),
         Job("raise the generation", _GENERATION_SECONDS, cleaning.raise_generations),
+        Job("overwrite what was purged", OVERWRITE_SECONDS, Overwriting(engine).run, at_once=True),
     ]

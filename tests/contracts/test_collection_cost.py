@@ -81,6 +81,10 @@ class Recording:
         """As the engine."""
         await self.engine.overwrite()
 
+    def overwritten(self) -> bool:
+        """As the engine."""
+        return self.engine.overwritten()
+
     async def close(self) -> None:
         """Whoever made the engine closes it."""
 

@@ -3,17 +3,20 @@
 import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from entrepot.database.engine import Conflict, Engine, Transaction
-from entrepot.database.sqlite import SqliteEngine
+from entrepot.database.sqlite import SqliteEngine, connect
+from entrepot.jobs.overwriting import Overwriting
 from entrepot.registry.errors import StorageError, StorageFull
 from tests.support.rows import Database
 
 INSERT = "INSERT INTO repositories (name, created_at) VALUES (:name, now_us())"
+SECRET = "what-is-to-be-purged"
 
 
 @pytest.fixture
@@ -46,6 +49,13 @@ async def insert(engine: Engine, *names: str) -> str:
         return names[-1]
 
     return await engine.write(work, durable=True)
+
+
+async def delete(engine: Engine, name: str) -> None:
+    async def work(transaction: Transaction) -> None:
+        await transaction.run("DELETE FROM repositories WHERE name = :name", name=name)
+
+    await engine.write(work, durable=True)
 
 
 async def fail_after_insert(engine: Engine, name: str) -> None:
@@ -101,6 +111,60 @@ async def test_what_waits_is_committed_as_one(engine: Engine, sqlite: Database, 
     await in_one_group(tmp_path, *(insert(engine, f"n{number}") for number in range(100)))
     await looking
     assert seen == {0, 100}
+
+
+async def test_what_was_purged_leaves_the_log_when_those_who_read_it_have_ended(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    """And nobody waits meanwhile: a writer goes on. What is still to be done is known to other workers, and later."""
+    engine, files = sqlite.engine(), [tmp_path / name for name in ("entrepot.db", "entrepot.db-wal")]
+    await insert(engine, SECRET)
+    with closing(connect(tmp_path / "entrepot.db", read_only=True)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT name FROM repositories").fetchall()
+        await delete(engine, SECRET)
+        await engine.overwrite()
+        assert not engine.overwritten()
+        await insert(engine, "meanwhile")
+        assert any(SECRET.encode() in file.read_bytes() for file in files)
+        other = sqlite.engine()
+        assert not other.overwritten()
+        job = Overwriting(other)
+        assert await job.run() == 0
+        reader.execute("COMMIT")
+    assert await job.run() == 1
+    assert engine.overwritten()
+    assert not any(SECRET.encode() in file.read_bytes() for file in files)
+    assert await job.run() == 0, "there is nothing to do"
+
+
+async def test_a_worker_that_starts_overwrites_what_a_crash_has_left(sqlite: Database, tmp_path: Path) -> None:
+    engine = sqlite.engine()
+    await insert(engine, SECRET)
+    await delete(engine, SECRET)
+    assert engine.overwritten(), "nobody has come to say that it is to be done"
+    assert await Overwriting(sqlite.engine()).run() == 1
+    assert SECRET.encode() not in (tmp_path / "entrepot.db-wal").read_bytes()
+
+
+async def test_the_log_is_emptied_between_two_writes(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the write of another worker it would fail."""
+    loop, waits, lock = asyncio.get_running_loop(), asyncio.Event(), fcntl.flock
+
+    def flock(file: IO[str], operation: int) -> None:
+        loop.call_soon_threadsafe(waits.set)
+        lock(file, operation)
+
+    with other_workers_turn(tmp_path), monkeypatch.context() as patched:
+        patched.setattr("entrepot.database.sqlite.fcntl.flock", flock)
+        overwriting = asyncio.create_task(engine.overwrite())
+        waiting = asyncio.create_task(waits.wait())
+        await asyncio.wait((overwriting, waiting), return_when=asyncio.FIRST_COMPLETED)
+        assert not overwriting.done()
+    await overwriting
+    assert engine.overwritten()
 
 
 async def _exhaust(steps: AsyncIterator[None]) -> None:

@@ -3,10 +3,13 @@
 import json
 import os
 import re
+from contextlib import closing
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+from entrepot.database.sqlite import connect
+from entrepot.storage import layout
 from tests.support.cache_nodes import Reader
 from tests.support.hub_world import Person, World
 from tests.support.purges import ask, cut_by, keys_of, layers_of, purge
@@ -161,6 +164,24 @@ def test_the_report_counts_every_pull_and_lists_them_by_pages(world: World) -> N
         pulls, after = [*pulls, *found["items"]], found["next"]
     assert pulls[:1000] == report["pulls"]
     assert sum(each["requests"] for each in pulls) == 2010
+
+
+def test_a_purge_beside_a_reader_of_the_database_says_that_the_log_still_has_it(small_world: World) -> None:
+    """A backup, say; when that has ended, the log is emptied, and the report says so no more."""
+    world, olga = small_world, small_world.person()
+    name = world.repository(olga, f"{olga.name}/app")
+    image = world.by_basic(olga).push_image(name, "v1")
+    file = layout.database_file(world.server.data)
+    with closing(connect(file, read_only=True)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT 1 FROM manifests").fetchall()
+        report = purge(world, olga, name, digest_of(image))["report"]
+        assert any("write-ahead log of this registry's own" in each for each in report["unreachable"])
+        assert image in file.with_name(f"{file.name}-wal").read_bytes() + file.read_bytes()
+    place = f"/namespaces/{olga.name}/purges/{report['purge']['id']}"
+    while any("own database" in each for each in ask(world, olga, "GET", place).json()["unreachable"]):
+        pass
+    assert image not in file.with_name(f"{file.name}-wal").read_bytes() + file.read_bytes()
 
 
 def test_a_running_download_is_cut_and_reported(world: World) -> None:

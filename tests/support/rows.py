@@ -154,6 +154,10 @@ class HeldEngine:
         """As the engine."""
         await self._engine.overwrite()
 
+    def overwritten(self) -> bool:
+        """As the engine."""
+        return self._engine.overwritten()
+
     async def close(self) -> None:
         """Whoever made the engine closes it."""
 

@@ -57,7 +57,14 @@ class Engine(Protocol):
         ...
 
     async def overwrite(self) -> None:
-        """Leave nothing of what was deleted in the database's own files, as far as that can be done from here."""
+        """Leave nothing of what was deleted in the database's own files, as far as that can be done from here.
+
+        It waits for nobody who reads: what stays on their account is for a later call.
+        """
+        ...
+
+    def overwritten(self) -> bool:
+        """Whether the last `overwrite`, of any process, left nothing that a later one would."""
         ...
 
     async def close(self) -> None:

@@ -79,6 +79,10 @@ class PostgresEngine:
     async def overwrite(self) -> None:
         """See Engine: the server's files and its log are out of reach."""
 
+    def overwritten(self) -> bool:
+        """See Engine."""
+        return True
+
     async def close(self) -> None:
         """See Engine."""
         if self._pool is not None:

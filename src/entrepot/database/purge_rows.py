@@ -89,6 +89,10 @@ class DatabasePurges:
         """See the port."""
         await self.engine.overwrite()
 
+    def overwritten(self) -> bool:
+        """See the port."""
+        return self.engine.overwritten()
+
     async def purges(self, bounds: Bounds, after: int, limit: int) -> Sequence[Purge]:
         """See the port."""
         rows = await self.engine.read(_LISTED, **bounds._asdict(), after=after, limit=limit)

@@ -7,6 +7,7 @@ because SQLite's own busy handler lets one of them starve.
 
 import asyncio
 import fcntl
+import os
 import queue
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import pysqlite3 as sqlite
 
@@ -24,6 +25,7 @@ from entrepot.registry.errors import StorageError, StorageFull
 T = TypeVar("T")
 _GROUP = 128  # transactions committed together at most
 _SCANS = 2  # at the same time; more wait
+_TRIES, _BETWEEN = 10, 0.02  # to empty the log beside reads that take microseconds; seconds
 _OLDEST = (3, 51, 3)  # the first without the WAL-reset bug (corruption with several writers)
 
 
@@ -55,6 +57,7 @@ class SqliteEngine:
             self._reader = connect(path, read_only=True)
             self._writer = _Writer(path, lock)
         self._path = path
+        self._lock = lock
         self._scans = ThreadPoolExecutor(_SCANS, "sqlite-scan")
         self._version_cursor = self._reader.cursor()
         self._data_version = 0
@@ -90,7 +93,15 @@ class SqliteEngine:
 
     async def overwrite(self) -> None:
         """See Engine: pages of deleted rows are zeroed already, but for their copies in the WAL."""
-        await asyncio.get_running_loop().run_in_executor(self._scans, self._truncate)
+        for _ in range(_TRIES):
+            if await asyncio.to_thread(self._truncate):
+                break
+            await asyncio.sleep(_BETWEEN)
+
+    def overwritten(self) -> bool:
+        """See Engine; for all workers, and after a restart: the file they lock has a byte while the WAL is to go."""
+        with _errors():
+            return self._lock.stat().st_size == 0
 
     async def close(self) -> None:
         """See Engine."""
@@ -103,9 +114,16 @@ class SqliteEngine:
             rows: list[Row] = connection.execute(statement, values).fetchall()
             return rows
 
-    def _truncate(self) -> None:
-        with _errors(), closing(connect(self._path)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    def _truncate(self) -> bool:
+        """Empty the WAL, unless somebody reads what is older: waiting for them, SQLite would let nobody write."""
+        with _errors(), closing(connect(self._path)) as connection, self._lock.open("a") as lock:
+            connection.execute("PRAGMA busy_timeout = 0")
+            with _turn(lock):
+                os.ftruncate(lock.fileno(), 1)
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                if not busy:
+                    os.ftruncate(lock.fileno(), 0)
+        return not busy
 
 
 class _SqliteTransaction:
@@ -173,7 +191,7 @@ class _Writer:
         while more and (first := self._queue.get()) is not None:
             group = [first]
             try:
-                with self._turn():
+                with _turn(self._lock):
                     more = self._drain(group)
                     if connection is None:
                         connection = connect(self._path)
@@ -183,14 +201,6 @@ class _Writer:
             _deliver(outcomes)
         if connection is not None:
             connection.close()
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _drain(self, group: list[_Pending]) -> bool:
         while len(group) < _GROUP:
@@ -229,6 +239,16 @@ class _Writer:
                 connection.execute("ROLLBACK")
             raise
         return outcomes
+
+
+@contextmanager
+def _turn(lock: IO[str]) -> Iterator[None]:
+    """While no other worker writes, nor this one by another opening of the file."""
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _drive(work: Awaitable[T]) -> T:

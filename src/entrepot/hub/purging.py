@@ -26,6 +26,10 @@ UNREACHABLE = (
     "caches and mirrors downstream of this registry",
     "replicas and snapshots of what keeps the blobs",
 )
+_IN_THE_LOG = (
+    "the write-ahead log of this registry's own database, which has purged rows until those end who are reading it now,"
+    " such as a backup: it is emptied then, and this report says so no more"
+)
 _STILL_THERE = "{alias} itself, which has it still and gives it to whoever asks there"
 
 
@@ -134,7 +138,11 @@ class PurgeRows(Protocol):
         ...
 
     async def overwrite(self) -> None:
-        """Leave nothing of it in the database's own files, as far as that can be done."""
+        """Leave nothing of it in the database's own files, as far as that can be done without waiting."""
+        ...
+
+    def overwritten(self) -> bool:
+        """Whether nothing of any purge is left there by now."""
         ...
 
     async def purges(self, bounds: Bounds, after: int, limit: int) -> Sequence[Purge]:
@@ -209,6 +217,7 @@ class Purging:
         again = await self._rows.purge(name, _digest(digest), reason, caller)  # what a push had not yet committed
         if again is not None:
             await self._removal.remove(again[1])
+        await self._rows.overwrite()
         return await self._report(bounds, identity)
 
     async def list(self, actor: Actor, namespace: str, after: int, limit: int) -> Sequence[Purge]:
@@ -268,6 +277,8 @@ class Purging:
         advice = _advice(exposure, bounds.upstream, counted=self._counts_pulls)
         versions = await self._removal.older_versions()
         unreachable = [*UNREACHABLE, *(each.words for each in versions if each.stay)]
+        if not self._rows.overwritten():
+            unreachable.append(_IN_THE_LOG)
         if bounds.upstream:
             unreachable.append(_STILL_THERE.format(alias=bounds.upstream))
         words = "; ".join(each.words for each in versions)

@@ -4,7 +4,7 @@ On a filesystem, under the data directory:
 
     DATA/
     ├── entrepot.db          rows (SQLite), with -wal and -shm beside it
-    ├── entrepot.lock        held around each write transaction
+    ├── entrepot.lock        held around each write transaction; not empty while the -wal has rows that were purged
     ├── pulls.counts         pulls within their window, shared by the workers; with .lock beside it
     ├── secret               what all keys are derived from (0600), with accounts and unless secret_key is set
     ├── store                whose bytes these are, as the database knows it
