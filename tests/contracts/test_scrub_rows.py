@@ -8,6 +8,7 @@ import pytest
 from entrepot.database.scrub import DatabaseScrub
 from entrepot.database.scrub_report import DatabaseScrubReport
 from entrepot.database.verification import DatabaseVerification
+from entrepot.jobs.scrub import Scrubbing
 from entrepot.registry.errors import StorageError, UpstreamError
 from entrepot.registry.ports import Bytes
 from entrepot.registry.scrub import Scrubber, Turn
@@ -199,18 +200,45 @@ async def test_with_a_period_of_nothing_only_what_is_known_to_be_damaged_is_read
     assert scrubbed.healer.asked == []  # no upstream's repository has it
 
 
-async def test_what_an_upstream_cannot_give_is_told_and_stays_marked(database: Database) -> None:
+async def test_what_upstreams_cannot_give_is_told_and_tried_again_later_each_by_itself(database: Database) -> None:
     rows = database.connect()
-    bad = await a_blob(rows)
+    bad = [await a_blob(rows) for _ in range(3)]
     await rows.execute("UPDATE repositories SET upstream = 'up.example'")
     verification = DatabaseVerification(rows.engine)
-    (blob,) = await verification.blobs(STORE, 0, 10)
-    assert await verification.mark(blob, "missing")
+    for blob in await verification.blobs(STORE, 0, 10):
+        assert await verification.mark(blob, "damaged")
     scrubbed = Scrubbed(rows, period=0)
-    with pytest.raises(UpstreamError):
-        await scrubbed.run()
-    assert scrubbed.healer.asked == [(bad, ["library/hello"])]
-    assert await verification.damage() == {"damaged": 1}
+    assert await scrubbed.run() == 3
+    assert scrubbed.healer.asked == [(digest, ["library/hello"]) for digest in bad]
+    assert ["nobody has it" in each.note for each in scrubbed.found] == [True] * 3
+    assert await verification.damage() == {"damaged": 3}
+    assert await scrubbed.run() == 0
+    assert len(scrubbed.healer.asked) == 3
+
+
+async def test_a_round_that_fails_keeps_what_was_tried_and_tells_what_is_known(database: Database) -> None:
+    rows = database.connect()
+    for _ in range(3):
+        await a_blob(rows)
+    verification = DatabaseVerification(rows.engine)
+    first, second, third = await verification.blobs(STORE, 0, 10)
+    for blob in (first, second, third):
+        assert await verification.mark(blob, "damaged")
+    scrubbed = Scrubbed(rows, period=0)
+    scrubbed.store.unreadable = {second.key}
+    scrubbed.store.answers = False
+    told: list[tuple[int, int]] = []
+
+    async def agree() -> bool:
+        return True
+
+    job = Scrubbing(scrubbed.scrubber, agree, lambda damaged, missing: told.append((damaged, missing)))
+    with pytest.raises(StorageError):
+        await job.run()
+    assert told == [(3, 0)]
+    await job.run()
+    await job.run()
+    assert scrubbed.store.was_read == [first.key, second.key, third.key]
 
 
 async def test_a_mark_of_bytes_that_were_replaced_meanwhile_is_none(database: Database) -> None:

@@ -22,12 +22,14 @@ class Scrubbing:
         self._tell = tell
 
     async def run(self) -> int:
-        """One round; returns how many blobs were found damaged or missing."""
+        """One round; returns how often a blob was found damaged or missing, or could not be mended."""
         count = 0
-        if await self._all_agree():
-            async for found in self._scrubber.run():
-                _log.error("blob is not as it should be", what=found.kind, digest=found.digest, note=found.note)
-                count += 1
-        known = await self._scrubber.damage()
-        self._tell(known.get("damaged", 0), known.get("missing", 0))
+        try:
+            if await self._all_agree():
+                async for found in self._scrubber.run():
+                    _log.error("blob is not as it should be", what=found.kind, digest=found.digest, note=found.note)
+                    count += 1
+        finally:  # what a round has found before it failed counts too
+            known = await self._scrubber.damage()
+            self._tell(known.get("damaged", 0), known.get("missing", 0))
         return count

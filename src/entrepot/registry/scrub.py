@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 from uuid import uuid4
 
+from entrepot.registry.errors import RegistryError
 from entrepot.registry.verification import Finding, NamedBlob, VerificationRows, Verifier
 
 _LEASE = 120  # seconds
@@ -87,14 +88,15 @@ class Scrubber:
         return await self._blobs.damage()
 
     async def run(self) -> AsyncIterator[Finding]:
-        """Whatever is due, if it is our turn; tells what was found, and of what was mended nothing."""
+        """Whatever is due, if it is our turn; tells what was found, what upstreams could not mend, and nothing else."""
         turn = await self._rows.take_turn(self._owner, _LEASE, await self._bytes_a_second())
         if turn is None:
             return
         if self._period:
             async for found in self._read(turn):
                 yield found
-        await self._mend()
+        async for unmended in self._mend():
+            yield unmended
 
     async def _bytes_a_second(self) -> float:
         if self._period and (self._counted is None or self._clock() - self._counted > _COUNT_SECONDS):
@@ -125,25 +127,35 @@ class Scrubber:
                 if not await self._rows.progress(self._owner, position, cost):
                     return
 
-    async def _mend(self) -> None:
-        """Look at what is damaged again: it may be whole by now, or an upstream may have it."""
-        before, self._tried = self._tried, {}
+    async def _mend(self) -> AsyncIterator[Finding]:
+        """Look at what is damaged again: it may be whole by now, or an upstream may have it; tells why none has."""
+        seen: set[NamedBlob] = set()
         after = 0
         while found := await self._blobs.damaged(self._store, after, _BATCH):
             for blob in found:
-                due, wait = before.get(blob, (self._clock(), _AGAIN_SECONDS))
-                self._tried[blob] = due, wait
+                seen.add(blob)
+                due, wait = self._tried.get(blob, (self._clock(), _AGAIN_SECONDS))
                 if self._clock() < due:
                     continue
                 self._tried[blob] = self._clock() + wait, min(wait * 2, _AGAIN_MOST)
                 if not await self._rows.renew(self._owner, _lease_for(blob)):
                     return
-                if await self._verifier.check(blob, rehash=True) is not None:
-                    names = await self._blobs.of_upstreams(blob.digest, _SOURCES)
-                    if names:
-                        await self._healer.heal(blob.digest, names)
+                wrong = await self._verifier.check(blob, rehash=True)
+                if wrong is not None and (why := await self._heal(blob)) is not None:
+                    yield wrong._replace(note=f"{wrong.note}; it could not be mended: {why}")
             after = found[-1].id
             await asyncio.sleep(0)
+        self._tried = {blob: self._tried[blob] for blob in seen}
+
+    async def _heal(self, blob: NamedBlob) -> str | None:
+        """Have the blob mended where upstreams may have it; why that failed, if it did: others may be mended still."""
+        names = await self._blobs.of_upstreams(blob.digest, _SOURCES)
+        if names:
+            try:
+                await self._healer.heal(blob.digest, names)
+            except RegistryError as error:
+                return error.message or type(error).__name__
+        return None
 
 
 def _lease_for(blob: NamedBlob) -> int:
