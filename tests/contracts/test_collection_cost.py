@@ -4,19 +4,19 @@ import json
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from entrepot.database.engine import Engine, Row, Transaction, Work
+from entrepot.database.engine import Transaction
 from entrepot.database.garbage import DatabaseGarbage
 from entrepot.database.postgres import PostgresEngine
 from entrepot.registry.garbage import Ages, Collected, Collector
 from tests.support.clock import Clock, postgres_clock, sqlite_clock
+from tests.support.recording import Recording
 from tests.support.rows import DAY, SOMEBODY, Database, Rows, a_blob, a_manifest, push
 
-T = TypeVar("T")
 AGES = Ages(undo=DAY, grace=DAY, quarantine=DAY)
 LIVE, TIMES = 10, 50  # images that live in a small store, and in how many times as large a one
 GARBAGE = 30
@@ -40,76 +40,6 @@ _PARTIAL_POSTGRES = "SELECT indexname FROM pg_indexes WHERE indexdef LIKE '% WHE
 _READS = {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Index Scan"}
 _SCAN = re.compile(r"SCAN \S+(?: USING (?:COVERING )?INDEX (\S+))?")
 _OF_FEW = re.compile(r"SCAN (\d+-ROW VALUES|CONSTANT|\d+ CONSTANT|lifecycle\b|d(eleted)?$)")
-
-
-@dataclass
-class Recording:
-    """An engine that remembers what it was asked, with the last values."""
-
-    engine: Engine
-    asked: dict[str, dict[str, object]] = field(default_factory=dict)
-    count: int = 0
-
-    def note(self, statement: str, values: dict[str, object]) -> None:
-        """It is asked now."""
-        self.asked[statement] = values
-        self.count += 1
-
-    async def read(self, statement: str, **values: object) -> list[Row]:
-        """As the engine."""
-        self.note(statement, values)
-        return await self.engine.read(statement, **values)
-
-    async def scan(self, statement: str, **values: object) -> list[Row]:
-        """As the engine."""
-        self.note(statement, values)
-        return await self.engine.scan(statement, **values)
-
-    async def write(self, work: Work[T], *, durable: bool) -> T:
-        """As the engine."""
-        return await self.engine.write(lambda transaction: work(_Noting(self, transaction)), durable=durable)
-
-    def changed(self) -> bool | None:
-        """As the engine."""
-        return self.engine.changed()
-
-    def now(self) -> int:
-        """As the engine."""
-        return self.engine.now()
-
-    async def overwrite(self) -> None:
-        """As the engine."""
-        await self.engine.overwrite()
-
-    def overwritten(self) -> bool:
-        """As the engine."""
-        return self.engine.overwritten()
-
-    async def close(self) -> None:
-        """Whoever made the engine closes it."""
-
-
-@dataclass
-class _Noting:
-    """A transaction of it."""
-
-    recording: Recording
-    transaction: Transaction
-
-    async def all(self, statement: str, **values: object) -> list[Row]:
-        """As the transaction."""
-        self.recording.note(statement, values)
-        return await self.transaction.all(statement, **values)
-
-    async def one(self, statement: str, **values: object) -> Row | None:
-        """As the transaction."""
-        self.recording.note(statement, values)
-        return await self.transaction.one(statement, **values)
-
-    async def run(self, statement: str, **values: object) -> int:
-        """As the transaction."""
-        self.recording.note(statement, values)
-        return await self.transaction.run(statement, **values)
 
 
 @dataclass

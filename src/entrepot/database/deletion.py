@@ -88,10 +88,14 @@ COSIGN = ("", ".sig", ".att", ".sbom")  # of cosign, and of clients without the 
 
 @dataclass
 class Plan:
-    """What a delete takes: manifests by id with their digests, and their tags."""
+    """What a delete takes, of one repository: manifests by id with their digests, and their tags.
+
+    `parents`: of each digest that was asked for, the live indexes that name it and are not taken, as far as is known.
+    """
 
     manifests: dict[int, str] = field(default_factory=dict)
     tags: dict[str, int] = field(default_factory=dict)
+    parents: dict[str, set[int]] = field(default_factory=dict)
 
     async def take(self, transaction: Transaction, repository: int, manifest: int, digest: str) -> None:
         """This manifest, what names it as its subject, and the children that nobody else wants."""
@@ -109,6 +113,7 @@ class Plan:
                 if not await self._wanted(transaction, repository, its_name):
                     pending.append((found, its_name))
             for child, its_name, tagged in await transaction.all(_CHILDREN, manifest=identity, repository=repository):
+                self.parents.get(its_name, set()).discard(identity)
                 if not tagged and not await self._wanted(transaction, repository, its_name):
                     pending.append((child, its_name))
 
@@ -118,7 +123,11 @@ class Plan:
         return [name for identity, name in parents if identity not in self.manifests]
 
     async def _wanted(self, transaction: Transaction, repository: int, digest: str) -> bool:
-        return bool(await self.holders(transaction, repository, digest))
+        """Whether an index names it that stays. Each is read once, as many may have their children in common."""
+        if not self.parents.get(digest):  # unknown, or all are taken, and there may be new ones
+            rows = await transaction.all(_PARENTS, repository=repository, digest=digest)
+            self.parents[digest] = {identity for identity, _ in rows if identity not in self.manifests}
+        return bool(self.parents[digest])
 
 
 class DatabaseDeletions:
