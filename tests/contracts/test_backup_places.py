@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
@@ -10,14 +11,17 @@ from typing import Any
 import pytest
 
 from entrepot.registry.backup_places import Place, named_bytes
+from entrepot.registry.backups import Restore
 from entrepot.registry.errors import StorageError
 from entrepot.registry.older_backups import Older
 from entrepot.registry.snapshots import SnapshotFile, SnapshotWriter
+from entrepot.storage.filesystem import FileStore
 from entrepot.storage.objects import ObjectStore
 from entrepot.storage.places import BucketPlace, DirectoryPlace
 from tests.support.s3 import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, Bucket
 
 COLUMNS = ("digest", "size", "key", "state")
+DIGEST = f"sha256:{hashlib.sha256(b'content').hexdigest()}"
 
 
 class Killed(BaseException):
@@ -48,6 +52,52 @@ class MortalPlace:
         if self._steps == 0:
             raise Killed
         self._steps -= 1
+
+
+class FaultyPlace:
+    """The port Place: reading a key fails so many times, and the place may be gone then."""
+
+    def __init__(self, place: Place, failures: dict[str, int]) -> None:
+        self._place = place
+        self._failures = failures
+        self.goes = False
+        self._gone = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._place, name)
+
+    async def read(self, key: str) -> AsyncGenerator[bytes, None]:
+        """As the port."""
+        yield b""
+        if self._failures.get(key, 0):
+            self._failures[key] -= 1
+            self._gone = self.goes
+            raise StorageError("Input/output error")
+        async for chunk in self._place.read(key):
+            yield chunk
+
+    async def snapshots(self) -> list[str]:
+        """As the port."""
+        return [] if self._gone else await self._place.snapshots()
+
+
+class NewRows:
+    """The port RestoredRows: it says whether it was filled."""
+
+    def __init__(self) -> None:
+        self.filled = False
+
+    async def is_empty(self) -> bool:
+        """See the port."""
+        return not self.filled
+
+    async def fill(self, snapshot: Path, store: str) -> None:
+        """See the port."""
+        self.filled = True
+
+    async def identity(self, store: str) -> str:
+        """See the port."""
+        return "this one 0"
 
 
 @pytest.fixture(params=["a directory", pytest.param("a bucket", marks=pytest.mark.xdist_group("large"))])
@@ -96,7 +146,7 @@ async def keep(place: Place, work: Path, number: int, *blobs: int) -> None:
     with SnapshotWriter(work / "rows", "0001") as writer:
         writer.table("blobs", COLUMNS)
         for blob in blobs:
-            writer.row(("sha256:aa", 7, key_of(blob), "held"))
+            writer.row((DIGEST, 7, key_of(blob), "held"))
     await place.keep(name_of(number), work / "rows")
     (work / "rows").unlink()
 
@@ -176,6 +226,31 @@ async def test_nothing_goes_when_one_that_stays_cannot_be_read_or_somebody_else_
         await Older(place, not_alone).remove(name_of(3), 1, tmp_path)
     assert await place.snapshots() == [name_of(number) for number in (1, 2, 3)]
     assert await keys(place) == {key_of(1), key_of(3)}
+
+
+async def test_a_restore_goes_on_behind_what_the_place_cannot_give(place: Place, tmp_path: Path) -> None:
+    await keep(place, tmp_path, 1, 1, 2, 3)
+    rows, store = NewRows(), FileStore(tmp_path / "restored")
+    await store.start()
+    faulty = FaultyPlace(place, {key_of(1): 1, key_of(2): 2})
+    report = await Restore(rows, store, faulty).run(name_of(1), tmp_path, lambda _: lambda _: None)
+    assert (report.wrong, report.copied) == ([f"damaged\t{DIGEST}\t{key_of(2)}\tInput/output error"], 2)
+    found = store.keys()
+    assert {key async for key in found} == {key_of(1), key_of(3)}
+    assert rows.filled
+    await store.close()
+
+
+async def test_a_restore_ends_when_its_place_is_gone(place: Place, tmp_path: Path) -> None:
+    await keep(place, tmp_path, 1, 1, 2)
+    rows, store = NewRows(), FileStore(tmp_path / "restored")
+    await store.start()
+    faulty = FaultyPlace(place, {key_of(1): 1})
+    faulty.goes = True
+    with pytest.raises(StorageError, match="not there any more"):
+        await Restore(rows, store, faulty).run(name_of(1), tmp_path, lambda _: lambda _: None)
+    assert not rows.filled
+    await store.close()
 
 
 async def test_a_place_says_whose_it_is(place: Place) -> None:

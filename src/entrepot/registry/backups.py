@@ -77,7 +77,7 @@ class Damage(Exception):
 
 
 class Unreadable(Exception):
-    """Bytes that the store has and cannot give; the message is the store's."""
+    """Bytes that a store or a place has and cannot give; the message is theirs."""
 
 
 Told = Callable[[int], object]
@@ -280,14 +280,29 @@ class Restore:
     async def _copy(self, each: NamedBytes, report: Report) -> None:
         await self._store.delete(each.key)  # what an interrupted restore has left
         try:
-            await self._store.write(each.key, _verified(self._place.read(each.key), each), ())
+            try:
+                await self._write(each)
+            except Unreadable:
+                await self._check(report.name)
+                await self._write(each)  # a connection may break once
             await self._store.sync(each.key)
         except FileNotFoundError:
             report.lack(each, "missing")
         except Damage as damage:
             report.lack(each, "damaged", damage)
+        except Unreadable as error:  # a bad sector must not be the end of a restore; a place that is away is
+            await self._check(report.name)
+            report.lack(each, "damaged", error)
         else:
             report.add(each)
+
+    async def _write(self, each: NamedBytes) -> None:
+        await self._store.write(each.key, _verified(_read(self._place, each.key), each), ())
+
+    async def _check(self, name: str) -> None:
+        """StorageError unless the place still has the snapshot."""
+        if name not in await self._place.snapshots():
+            raise StorageError("the place of the backup is not there any more: begin the restore again when it is")
 
 
 async def newest(place: Place, name: str | None) -> str:
@@ -302,8 +317,8 @@ async def newest(place: Place, name: str | None) -> str:
     return names[-1]
 
 
-async def _read(store: Bytes, key: str) -> AsyncGenerator[bytes, None]:
-    """A store's bytes; its failures are Unreadable, so that they are not taken for those of whoever writes."""
+async def _read(store: Bytes | Place, key: str) -> AsyncGenerator[bytes, None]:
+    """Bytes of a store or a place; its failures are Unreadable: they must not be taken for those of whoever writes."""
     try:
         async with contextlib.aclosing(store.read(key)) as chunks:
             async for chunk in chunks:
