@@ -1,7 +1,12 @@
 """The port RetentionRows, over SQLite and PostgreSQL."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from entrepot.access.actor import Actor
 from entrepot.access.caller import Caller
 from entrepot.access.rights import Rights
 from entrepot.database.engine import Engine
@@ -14,7 +19,9 @@ from entrepot.hub.tag_rules import NewTagRule, Place, Where
 from entrepot.hub.tally import tally
 from entrepot.jobs.retention import Retaining
 from entrepot.jobs.usage import PullCounting
+from entrepot.registry.errors import Moved
 from entrepot.registry.events import LOOK, PullEvent
+from entrepot.registry.retention import Doomed
 from entrepot.storage.pull_events import PullLog, SegmentFiles
 from tests.support.hub_rows import hub_over
 from tests.support.pulls import a_pull, alike
@@ -22,6 +29,7 @@ from tests.support.rows import SOMEBODY, Rows, a_manifest, every_row, push, tagg
 
 HELLO = "library/hello"
 HOUR = 3_600_000_000
+UNTAGGED: dict[str, Any] = {"action": "delete", "untagged": True, "older_than": "1d"}
 
 
 async def the_id(engine: Engine, name: str = HELLO) -> int:
@@ -145,6 +153,77 @@ async def test_a_tag_ends_when_its_time_has_come_unless_it_moved_or_a_rule_cover
     assert [kind for (kind,) in kinds] == ["tag.move", "tag.expire"]
 
 
+async def an_old_app(rows: Rows) -> tuple[Retention, Actor, Callable[..., Awaitable[str]]]:
+    """A repository `olga/app`: its retention, its owner, and what pushes a manifest there, long ago."""
+    hub = hub_over(rows.engine)
+    olga = await hub.person("olga")
+    await hub.repository(olga, "olga/app")
+
+    async def old(*tags: str, **about: Any) -> str:
+        digest = await push(rows, a_manifest(**about), *tags, repository="olga/app")
+        await rows.execute("UPDATE manifests SET pushed_at = 1")
+        return digest
+
+    return Retention(DatabaseRetention(rows.engine), rows.deletions, hub.rights, None), olga, old
+
+
+async def test_what_has_no_tag_stays_when_a_tag_would_go_along_that_the_policy_lets_stay(rows: Rows) -> None:
+    retention, olga, old = await an_old_app(rows)
+    await old("sbom-v1", subject=await old())
+    child = await old()
+    await old(children=(child,))
+    await old("of-no-rule", subject=await old(subject=child))
+    signed = await old()
+    await old(f"{signed.replace(':', '-')}.sig", "also-mine")
+    goes = await old()
+    gone = await old("pr-1", subject=goes)
+    rules = [{"action": "keep", "tags": "sbom-*"}, {"action": "delete", "tags": "pr-*"}, UNTAGGED]
+    await retention.set_policy(olga, Where(repository="olga/app"), rules, "")
+    before = await rows.manifests.tags("olga/app", "", 10)
+    preview = await retention.preview(olga, "olga/app")
+    assert preview.doomed == [Doomed("pr-1", gone, 2), Doomed("", goes, 3, [gone], [])]
+    assert (await retention.run_now(olga, "olga/app", "")).doomed == preview.doomed
+    assert await rows.manifests.tags("olga/app", "", 10) == [tag for tag in before if tag != "pr-1"]
+
+
+async def test_what_goes_along_with_what_has_no_tag_is_shown(rows: Rows) -> None:
+    """A child of two goes with the second."""
+    retention, olga, old = await an_old_app(rows)
+    subject, child = await old(), await old()
+    tag = f"{subject.replace(':', '-')}.sig"
+    along = [await old(subject=subject), await old(tag)]
+    indexes = [await old(children=(child,)) for _ in range(2)]
+    await retention.set_policy(olga, Where(repository="olga/app"), [UNTAGGED], "")
+    preview = await retention.preview(olga, "olga/app")
+    assert preview.doomed == [
+        Doomed("", subject, 1, sorted(along), [tag]),
+        Doomed("", indexes[0], 1, [], []),
+        Doomed("", indexes[1], 1, [child], []),
+    ]
+    assert (await retention.run_now(olga, "olga/app", "")).doomed == preview.doomed
+
+
+async def test_a_tag_in_which_a_signature_is_kept_stays_under_a_rule_of_tags(rows: Rows) -> None:
+    retention, olga, old = await an_old_app(rows)
+    await old(f"{(await old()).replace(':', '-')}.sig")
+    rule = NewTagRule("immutable", "glob", "*.sig", (), "")
+    repository = await the_id(rows.engine, "olga/app")
+    await DatabaseTagRules(rows.engine).add_tag_rule(Place(repository=repository), rule, SOMEBODY)
+    await retention.set_policy(olga, Where(repository="olga/app"), [UNTAGGED], "")
+    assert (await retention.preview(olga, "olga/app")).doomed == []
+    assert (await retention.run_now(olga, "olga/app", "")).doomed == []
+
+
+async def test_a_tag_that_was_pushed_since_it_was_judged_spares_what_it_belongs_to(rows: Rows) -> None:
+    subject = await push(rows, a_manifest())
+    referrer = a_manifest(subject=subject)
+    await push(rows, referrer)
+    await push(rows, referrer, "sbom-v1")
+    with pytest.raises(Moved, match="sbom-v1"):
+        await rows.deletions.delete_manifest(HELLO, subject, SOMEBODY, [], spare_tags=True)
+    assert await tagged(rows, "sbom-v1") == referrer.digest
+
+
 async def test_a_dry_run_changes_no_row_but_those_of_usage(rows: Rows, tmp_path: Path) -> None:
     """It says what would go once all pulls are counted, and so counts them."""
     hub = hub_over(rows.engine)
@@ -162,6 +241,6 @@ async def test_a_dry_run_changes_no_row_but_those_of_usage(rows: Rows, tmp_path:
     assert len(before) > 20
     outcome = await retention.preview(olga, name)
     assert await every_row(rows.engine) == before
-    assert outcome.doomed == [("unused", unused, 1)]
+    assert outcome.doomed == [Doomed("unused", unused, 1)]
     assert (await retention.run_now(olga, name, "")).doomed == outcome.doomed
     await log.close()

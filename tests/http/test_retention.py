@@ -87,7 +87,8 @@ def test_a_dry_run_says_exactly_what_a_run_does_and_changes_nothing(alone: tuple
     preview = ask(world, olga, "GET", f"{place}/retention/preview").json()["items"]
     assert every_row_of(world) == rows
     assert every_byte(world, bucket) == stored
-    expected = [{"tag": tag, "digest": pushed[tag], "rule": 1} for tag in ("pr-1", "pr-2", "v1")]
+    by_itself: dict[str, Any] = {"rule": 1, "manifests": [], "tags": []}
+    expected = [{"tag": tag, "digest": pushed[tag], **by_itself} for tag in ("pr-1", "pr-2", "v1")]
     assert preview == expected
     done = ask(world, olga, "POST", f"{place}/retention/run")
     assert (done.status, done.json()["items"]) == (200, expected)
@@ -133,8 +134,10 @@ def test_what_has_no_tag_goes_only_by_a_rule_for_it_and_can_come_back(world: Wor
     assert ask(world, olga, "POST", f"/repositories/{name}/-/retention/run").json()["items"] == []
     rules = [{"action": "delete", "untagged": True, "older_than": "2d"}]
     assert ask(world, olga, "PUT", namespace, {"rules": rules}).status == 204
+    signature = digest_of(client.push_image(name, tag := f"{loose.replace(':', '-')}.sig"))
+    preview = ask(world, olga, "GET", f"/repositories/{name}/-/retention/preview").json()["items"]
     done = ask(world, olga, "POST", f"/repositories/{name}/-/retention/run").json()["items"]
-    assert done == [{"tag": "", "digest": loose, "rule": 1}]
+    assert done == preview == [{"tag": "", "digest": loose, "rule": 1, "manifests": [signature], "tags": [tag]}]
     assert client.get(f"/v2/{name}/manifests/{loose}").status == 404
     assert ask(world, olga, "POST", f"/repositories/{name}/-/manifests/{loose}/undo").status == 200
     assert client.get(f"/v2/{name}/manifests/{loose}").status == 200

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from entrepot.access.caller import Caller
+from entrepot.database.cascade import LIVE, NAMED, Plan
 from entrepot.database.changes import record
 from entrepot.database.engine import Conflict, Engine, Transaction
 from entrepot.database.freed import freed_by
@@ -15,29 +15,8 @@ from entrepot.database.tag_rules import refuse_delete, refuse_restore, rules_of
 from entrepot.registry.deletion import Deleted, Preview, Restored, TagDeleted
 from entrepot.registry.errors import Denied, Moved, TagInvalid, Unsupported
 
-_LIVE = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest AND deleted_at IS NULL"
-# A push of it that is committing a tag meanwhile is waited for, and then the tag is seen.
-_LOCK = "UPDATE manifests SET sighted = sighted WHERE id = :manifest AND deleted_at IS NULL"
-# The same, of one that gets a tag of its own: no index takes it along any more.
+# As when a deletion is planned, of one that gets a tag of its own: no index takes it along any more.
 _LOCK_TAGGED = "UPDATE manifests SET tagged = 1 WHERE id = :manifest AND deleted_at IS NULL"
-_PARENTS = (
-    "SELECT m.id, m.digest FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id WHERE f.digest = :digest"
-    " AND f.kind = 'child' AND m.repository_id = :repository AND m.deleted_at IS NULL"
-)
-_CHILDREN = (
-    "SELECT c.id, c.digest, c.tagged FROM manifest_references f JOIN manifests c ON c.digest = f.digest"
-    " WHERE f.manifest_id = :manifest AND f.kind = 'child' AND c.repository_id = :repository AND c.deleted_at IS NULL"
-    " ORDER BY c.id"
-)
-_REFERRERS = (
-    "SELECT id, digest FROM manifests WHERE repository_id = :repository AND subject = :digest AND deleted_at IS NULL"
-    " ORDER BY id"
-)
-_NAMED = (
-    "SELECT m.id, m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id"
-    " WHERE t.repository_id = :repository AND t.name = :tag"
-)
-_TAGS = "SELECT name FROM tags WHERE manifest_id = :manifest ORDER BY name"
 _NOW = "CASE WHEN now_us() > moved_at THEN now_us() ELSE moved_at + 1 END"
 _DROP_TAG = (
     f"DELETE FROM tags WHERE repository_id = :repository AND name = :tag AND manifest_id = :manifest RETURNING {_NOW}"  # noqa: S608
@@ -83,51 +62,6 @@ _UNLINK = (
     "DELETE FROM links WHERE repository_id = :repository AND blob_id = (SELECT id FROM blobs WHERE digest = :digest)"
 )
 _TAG_MAX = 128  # characters (distribution-spec)
-COSIGN = ("", ".sig", ".att", ".sbom")  # of cosign, and of clients without the referrers API (protocol.md §2.6 39)
-
-
-@dataclass
-class Plan:
-    """What a delete takes, of one repository: manifests by id with their digests, and their tags.
-
-    `parents`: of each digest that was asked for, the live indexes that name it and are not taken, as far as is known.
-    """
-
-    manifests: dict[int, str] = field(default_factory=dict)
-    tags: dict[str, int] = field(default_factory=dict)
-    parents: dict[str, set[int]] = field(default_factory=dict)
-
-    async def take(self, transaction: Transaction, repository: int, manifest: int, digest: str) -> None:
-        """This manifest, what names it as its subject, and the children that nobody else wants."""
-        pending = [(manifest, digest)]
-        while pending:
-            identity, name = pending.pop()
-            if identity in self.manifests:
-                continue
-            if not await transaction.run(_LOCK, manifest=identity):
-                continue
-            self.manifests[identity] = name
-            for (tag,) in await transaction.all(_TAGS, manifest=identity):
-                self.tags[tag] = identity
-            for found, its_name in await _attached(transaction, repository, name):
-                if not await self._wanted(transaction, repository, its_name):
-                    pending.append((found, its_name))
-            for child, its_name, tagged in await transaction.all(_CHILDREN, manifest=identity, repository=repository):
-                self.parents.get(its_name, set()).discard(identity)
-                if not tagged and not await self._wanted(transaction, repository, its_name):
-                    pending.append((child, its_name))
-
-    async def holders(self, transaction: Transaction, repository: int, digest: str) -> list[str]:
-        """The live indexes that name this manifest and stay."""
-        parents = await transaction.all(_PARENTS, repository=repository, digest=digest)
-        return [name for identity, name in parents if identity not in self.manifests]
-
-    async def _wanted(self, transaction: Transaction, repository: int, digest: str) -> bool:
-        """Whether an index names it that stays. Each is read once, as many may have their children in common."""
-        if not self.parents.get(digest):  # unknown, or all are taken, and there may be new ones
-            rows = await transaction.all(_PARENTS, repository=repository, digest=digest)
-            self.parents[digest] = {identity for identity, _ in rows if identity not in self.manifests}
-        return bool(self.parents[digest])
 
 
 class DatabaseDeletions:
@@ -151,7 +85,13 @@ class DatabaseDeletions:
         return await self._engine.write(look, durable=False)
 
     async def delete_manifest(
-        self, repository: str, digest: str, caller: Caller, seen: Iterable[str] | None = None
+        self,
+        repository: str,
+        digest: str,
+        caller: Caller,
+        seen: Iterable[str] | None = None,
+        *,
+        spare_tags: bool = False,
     ) -> Deleted | None:
         """See the port."""
 
@@ -168,6 +108,8 @@ class DatabaseDeletions:
             own = sorted(tag for tag, manifest in plan.tags.items() if plan.manifests[manifest] == digest)
             if seen is not None and sorted(seen) != own:
                 raise Moved(f"the tags of {digest} have moved since: they are {', '.join(own) or 'none'} now")
+            if spare_tags and (alien := plan.alien(await rules_of(transaction, identity))):
+                raise Moved(f"with {digest} would go the tag {alien[0]}", {"digest": digest})
             return await _carry_out(transaction, identity, digest, plan, caller)
 
         return await self._engine.write(delete, durable=True)
@@ -179,7 +121,7 @@ class DatabaseDeletions:
 
         async def delete(transaction: Transaction) -> TagDeleted | None:
             identity = await repository_id(transaction, repository, caller)
-            row = await transaction.one(_NAMED, repository=identity, tag=tag) if identity is not None else None
+            row = await transaction.one(NAMED, repository=identity, tag=tag) if identity is not None else None
             if identity is None or row is None:
                 return None
             manifest, digest = row
@@ -218,7 +160,7 @@ class DatabaseDeletions:
 
         async def restore(transaction: Transaction) -> bool:
             identity = await repository_id(transaction, repository, caller)
-            row = await transaction.one(_LIVE, repository=identity, digest=digest) if identity is not None else None
+            row = await transaction.one(LIVE, repository=identity, digest=digest) if identity is not None else None
             if identity is None or row is None or not await transaction.run(_LOCK_TAGGED, manifest=row[0]):
                 return False
             taken = await transaction.one(_TAKEN, repository=identity, tag=tag)
@@ -320,7 +262,7 @@ async def _planned(
     transaction: Transaction, repository: str, digest: str, caller: Caller
 ) -> tuple[int | None, Plan | None]:
     identity = await repository_id(transaction, repository, caller)
-    row = await transaction.one(_LIVE, repository=identity, digest=digest) if identity is not None else None
+    row = await transaction.one(LIVE, repository=identity, digest=digest) if identity is not None else None
     if identity is None or row is None:
         return identity, None
     plan = Plan()
@@ -338,15 +280,6 @@ async def _refusals(transaction: Transaction, repository: int, plan: Plan, calle
         except Denied as error:
             found.append(error.message)
     return found
-
-
-async def _attached(transaction: Transaction, repository: int, digest: str) -> list[tuple[int, str]]:
-    """Manifests that say that this one is their subject, or are tagged as such."""
-    rows = await transaction.all(_REFERRERS, repository=repository, digest=digest)
-    stem = digest.replace(":", "-", 1)
-    for suffix in COSIGN:
-        rows += await transaction.all(_NAMED, repository=repository, tag=stem + suffix)
-    return [(row[0], row[1]) for row in rows]
 
 
 async def _carry_out(transaction: Transaction, repository: int, digest: str, plan: Plan, caller: Caller) -> Deleted:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from entrepot.access.actor import Actor
 from entrepot.access.caller import Caller
 from entrepot.access.decision import Action, decide
+from entrepot.database.cascade import Plan
 from entrepot.database.changes import record
-from entrepot.database.deletion import Plan, drop_tag
+from entrepot.database.deletion import drop_tag
 from entrepot.database.engine import Transaction
 from entrepot.database.holding import HELD, NAMED_HERE, forget_unlinked, loosen_blob
 from entrepot.database.manifests import leave_deletion

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from entrepot.access.caller import Caller
+from entrepot.database.cascade import COSIGN, LIVE, Plan
 from entrepot.database.changes import record
-from entrepot.database.deletion import COSIGN, drop_tag
+from entrepot.database.deletion import drop_tag
 from entrepot.database.engine import Engine, Transaction
 from entrepot.database.tag_rules import refuse_delete, rules_now, rules_of
 from entrepot.database.usage import DatabaseUsage
 from entrepot.hub.retention import Due, Held, Policy
 from entrepot.hub.tag_rules import Place
 from entrepot.registry.errors import Denied
-from entrepot.registry.retention import Candidate
+from entrepot.registry.retention import Candidate, Doomed
 
 _HERE = (
     "COALESCE(repository_id, 0) = COALESCE(CAST(:repository AS bigint), 0)"
@@ -151,6 +153,42 @@ class DatabaseRetention:
             lost = dict(await self._engine.scan(_LOST, repository=repository_id))
         loose = [Candidate("", digest, max(at, lost.get(digest, 0)), used.get(digest)) for digest, at in untagged]
         return Held([*tags, *loose], await rules_now(self._engine, repository_id), now)
+
+    async def along(self, repository_id: int, doomed: Sequence[Doomed]) -> Sequence[Doomed]:
+        """See the port. In small steps, as only one may write at a time, and it locks rows."""
+        found: list[Doomed] = []
+        tags = {(each.tag, each.digest) for each in doomed if each.tag}
+        gone: set[int] = set()
+        for each in doomed:
+            if each.tag:
+                found.append(each)
+                continue
+            plan = await self._plan(repository_id, each.digest, gone, tags)
+            if plan is not None:
+                gone |= set(plan.manifests)
+                others = sorted(digest for digest in plan.manifests.values() if digest != each.digest)
+                found.append(each._replace(manifests=others, tags=sorted(plan.tags)))
+        return found
+
+    async def _plan(
+        self, repository: int, digest: str, gone: AbstractSet[int], doomed: AbstractSet[tuple[str, str]]
+    ) -> Plan | None:
+        """What would go with a manifest when these manifests and tags have; None when it would not."""
+
+        async def look(transaction: Transaction) -> Plan | None:
+            row = await transaction.one(LIVE, repository=repository, digest=digest)
+            if row is None:
+                return None
+            plan = Plan(gone=gone)
+            await plan.take(transaction, repository, row[0], digest)
+            for tag, manifest in list(plan.tags.items()):
+                if (tag, plan.manifests[manifest]) in doomed:
+                    del plan.tags[tag]
+            if await plan.holders(transaction, repository, digest):
+                return None
+            return None if plan.alien(await rules_of(transaction, repository)) else plan
+
+        return await self._engine.write(look, durable=False)
 
     async def complete_until(self) -> int:
         """See the port."""

@@ -96,6 +96,11 @@ class RetentionRows(Protocol):
         """What this repository has."""
         ...
 
+    async def along(self, repository_id: int, doomed: Sequence[Doomed]) -> Sequence[Doomed]:
+        """Each of these with what would go along, in their order; without manifests that would not go: an index holds
+        them, or with them would go a tag (see `spare_tags` of DeletionRows) that is not of these itself."""
+        ...
+
     async def complete_until(self) -> int:
         """Up to when the pulls of all nodes are counted."""
         ...
@@ -145,7 +150,8 @@ class Retention:
         facts, _ = await permitted(self._rights, actor, Action.DELETE, name, archived_too=True)
         assert facts.repository_id is not None
         waits_for = await self._missing()
-        return replace(await self._judged(facts.repository_id), waits_for=waits_for)
+        outcome = await self._judged(facts.repository_id)
+        return replace(outcome, doomed=await self._rows.along(facts.repository_id, outcome.doomed), waits_for=waits_for)
 
     async def run_now(self, actor: Actor, name: str, address: str) -> Outcome:
         """Run the repository's policy now."""
@@ -154,7 +160,7 @@ class Retention:
         await self._refuse_incomplete()
         outcome = await self._judged(facts.repository_id)
         caller = caller_of(actor, address, Action.DELETE, decision)
-        gone = [each for each in outcome.doomed if await self._delete(name, each, caller)]
+        gone = [done for each in outcome.doomed if (done := await self._delete(name, each, caller))]
         return Outcome(gone, outcome.complete_until)
 
     async def set_expiry(self, actor: Actor, name: str, tag: str, digest: str, at: int | None, address: str) -> None:
@@ -194,7 +200,7 @@ class Retention:
                 held = await self._rows.held(identity)
                 for each in judge(rules, held.candidates, held.immune, held.now):
                     caller = Caller(reason=f"{RETENTION}, rule {each.rule}")
-                    count += await self._delete(name, each, caller)
+                    count += await self._delete(name, each, caller) is not None
         return count
 
     async def _missing(self) -> Sequence[str]:
@@ -232,15 +238,18 @@ class Retention:
                 yield each
             after = found[-1][0]
 
-    async def _delete(self, name: str, each: Doomed, caller: Caller) -> bool:
-        """Delete it, unless it is not what was judged any more, or something holds it."""
+    async def _delete(self, name: str, each: Doomed, caller: Caller) -> Doomed | None:
+        """Delete it, unless it is not what was judged any more, or something holds it: with what went along."""
         try:
             if each.tag:
-                gone = await self._deletions.delete_tag(name, each.tag, caller, each.digest, "tag.retention")
-                return gone is not None
-            return await self._deletions.delete_manifest(name, each.digest, caller, []) is not None
+                tag = await self._deletions.delete_tag(name, each.tag, caller, each.digest, "tag.retention")
+                return None if tag is None else each
+            gone = await self._deletions.delete_manifest(name, each.digest, caller, [], spare_tags=True)
         except (Denied, Moved, Unsupported):
-            return False
+            return None
+        if gone is None:
+            return None
+        return each._replace(manifests=[one for one in gone.manifests if one != each.digest], tags=gone.tags)
 
 
 def read_policy(rules: Sequence[dict[str, Any]]) -> list[Rule]:

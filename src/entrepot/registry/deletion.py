@@ -61,10 +61,17 @@ class DeletionRows(Protocol):
         ...
 
     async def delete_manifest(
-        self, repository: str, digest: str, caller: Caller, seen: Iterable[str] | None = None
+        self,
+        repository: str,
+        digest: str,
+        caller: Caller,
+        seen: Iterable[str] | None = None,
+        *,
+        spare_tags: bool = False,
     ) -> Deleted | None:
         """Delete a manifest with what goes along. Unsupported when an index holds it; Moved when its tags are not
-        those that were `seen`."""
+        those that were `seen`, or, with `spare_tags`, when a tag would go along in which no client keeps what belongs
+        to one of these manifests, or that a rule of tags covers."""
         ...
 
     async def delete_tag(

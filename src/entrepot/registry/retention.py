@@ -56,11 +56,13 @@ class Candidate(NamedTuple):
 
 
 class Doomed(NamedTuple):
-    """What goes, by which rule of the policy, counted from 1."""
+    """What goes, by which rule of the policy, counted from 1; with a manifest the digests and tags that go along."""
 
     tag: str
     digest: str
     rule: int
+    manifests: Sequence[str] = ()
+    tags: Sequence[str] = ()
 
 
 def judge(policy: Sequence[Rule], candidates: Sequence[Candidate], immune: Sequence[TagRule], now: int) -> list[Doomed]:

@@ -33,6 +33,8 @@ class DoomedOut(BaseModel):
     tag: str
     digest: str
     rule: int
+    manifests: list[str] = Field(description="With a manifest: those that go along, as what belongs to it.")
+    tags: list[str] = Field(description="The tags that go along, in which clients keep what belongs to it.")
 
 
 class OutcomeOut(BaseModel):
