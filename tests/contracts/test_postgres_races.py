@@ -6,6 +6,9 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import pytest
+
+from entrepot.registry.errors import Moved
 from entrepot.registry.identity import new_key
 from tests.support.rows import (
     SOMEBODY,
@@ -172,6 +175,34 @@ async def test_a_tag_pushed_while_it_is_deleted_comes_later_in_time(postgres: Da
     times = await rows.times_of("v1")
     assert len(times) == 3
     assert all(earlier < later for earlier, later in itertools.pairwise(times))
+
+
+async def test_a_tag_pushed_while_it_is_restored_keeps_what_was_pushed(postgres: Database) -> None:
+    rows = postgres.connect()
+    old, new = a_manifest(), a_manifest()
+    await push(rows, old)
+
+    async def restore(other: Rows) -> None:
+        with pytest.raises(Moved, match=new.digest):
+            await other.deletions.restore_tag(HELLO, "v1", old.digest, SOMEBODY)
+
+    await overlapping(postgres, lambda one: push(one, new, "v1"), restore)
+    assert await tagged(rows, "v1") == new.digest
+
+
+async def test_a_tag_pushed_while_its_deletion_is_undone_keeps_what_was_pushed(postgres: Database) -> None:
+    rows = postgres.connect()
+    old, new = a_manifest(), a_manifest()
+    await push(rows, old, "v1")
+    await rows.deletions.delete_manifest(HELLO, old.digest, SOMEBODY)
+
+    async def undo(other: Rows) -> None:
+        with pytest.raises(Moved, match=new.digest):
+            await other.deletions.undo(HELLO, old.digest, SOMEBODY, {})
+
+    await overlapping(postgres, lambda one: push(one, new, "v1"), undo)
+    assert await tagged(rows, "v1") == new.digest
+    assert await rows.manifests.find_manifest(HELLO, old.digest) is None
 
 
 async def test_a_new_repository_made_by_two_at_once_is_one(postgres: Database) -> None:

@@ -172,7 +172,7 @@ class DatabaseDeletions:
                     {"digest": taken[0], "free": offer},
                 )
             await refuse_restore(transaction, identity, tag, digest, caller)
-            await move(transaction, identity, tag, row[0], digest, caller, "tag.restore")
+            await move(transaction, identity, tag, row[0], digest, caller, "tag.restore", free=True)
             return True
 
         return await self._engine.write(restore, durable=True)
@@ -228,7 +228,7 @@ async def _bring_back_tags(
             taken[tag] = other[0]
             continue
         await refuse_restore(transaction, repository, name, manifests[manifest], caller)
-        await move(transaction, repository, name, manifest, manifests[manifest], caller, "tag.restore")
+        await move(transaction, repository, name, manifest, manifests[manifest], caller, "tag.restore", free=True)
         back.append(name)
     if taken:
         raise await _taken(transaction, repository, taken, names)

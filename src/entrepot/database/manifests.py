@@ -218,8 +218,13 @@ async def move(
     digest: str,
     caller: Caller,
     kind: str = "tag.move",
+    *,
+    free: bool = False,
 ) -> None:
-    """Let a tag name a manifest, and write that into its history; nothing when it does already. Denied by a rule."""
+    """Let a tag name a manifest, and write that into its history; nothing when it does already. Denied by a rule.
+
+    `free`: the tag was seen to name nothing; Conflict when somebody was there first.
+    """
     row = await transaction.one(_MOVE, repository=repository, tag=tag, manifest=manifest)
     if row is None:
         return
@@ -227,6 +232,8 @@ async def move(
     if previous is None:
         old = None
         at = await _after_its_past(transaction, repository, tag, at)
+    elif free:
+        raise Conflict("the tag was pushed meanwhile")
     else:
         old = await _digest(transaction, previous)
     await refuse_move(transaction, repository, tag, old, digest, caller)
