@@ -7,11 +7,11 @@ from entrepot.config import Settings
 from entrepot.data_plane import DataPlane, ages_of
 from entrepot.database.engine import Engine
 from entrepot.database.garbage import DatabaseGarbage
-from entrepot.jobs.garbage import Collection, rhythm
+from entrepot.jobs.garbage import Collection
 from entrepot.jobs.overwriting import OVERWRITE_SECONDS, Overwriting
 from entrepot.jobs.runner import Job, rest
 from entrepot.proxying import Cache
-from entrepot.registry.garbage import Collector
+from entrepot.registry.garbage import Collector, rhythm
 from entrepot.registry.listings import Listings
 from entrepot.registry.ports import Bytes
 from entrepot.web.app import App, ASGIApp, Door

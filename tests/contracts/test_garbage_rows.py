@@ -9,7 +9,7 @@ from entrepot.access.grant import EVERYTHING
 from entrepot.database.history import DatabaseHistory
 from entrepot.database.postgres import PostgresEngine
 from entrepot.registry.errors import ManifestUnknown, Moved, Unsupported
-from entrepot.registry.garbage import STEP, Ages, Collector, Phase, Turn
+from entrepot.registry.garbage import Ages, Collector, Phase
 from entrepot.registry.history import RETENTION, History
 from entrepot.registry.ports import NewManifest
 from tests.support.clock import Clock, postgres_clock, sqlite_clock
@@ -273,17 +273,6 @@ async def test_a_clock_that_jumps_shortens_nothing(store: Store) -> None:
     assert await store.stored() == 0
 
 
-async def test_one_collector_works_at_a_time_and_another_goes_on_when_it_is_gone(store: Store) -> None:
-    digest = await a_blob(store.rows)
-    await store.collector.run()
-    second = Collector(store.database.connect().garbage, AGES, store.clock.monotonic)
-    assert (await second.run()).total == 0
-    for _ in range(30):
-        await store.clock.wait(HOUR)
-        await second.run()
-    assert await store.state(digest) == "quarantined"
-
-
 async def test_paused_it_does_nothing(store: Store) -> None:
     digest = await a_blob(store.rows)
     await store.collector.run()
@@ -293,25 +282,6 @@ async def test_paused_it_does_nothing(store: Store) -> None:
     assert await store.collector.set_paused(False)
     await store.days(0.1)
     assert await store.state(digest) == "quarantined"
-
-
-async def test_a_long_collection_keeps_its_lease_and_stops_when_it_is_paused(store: Store) -> None:
-    for _ in range(2 * STEP + 1):
-        await a_blob(store.rows)
-    others: list[Turn | None] = []
-
-    async def rest(_: float) -> None:
-        await store.clock.wait(30)
-        others.append(await store.rows.garbage.take_turn("other", 0, 60_000_000))
-        if await store.rows.engine.read("SELECT 1 FROM blobs WHERE state = 'quarantined'"):
-            await store.collector.set_paused(True)
-
-    slow = Collector(store.rows.garbage, AGES, store.clock.monotonic, rest)
-    for _ in range(30):
-        await store.clock.wait(HOUR)
-        await slow.run()
-    assert set(others) == {None}
-    assert await store.rows.engine.read("SELECT COUNT(*) FROM blobs WHERE state = 'quarantined'") == [(STEP,)]
 
 
 async def test_a_repository_loses_a_blob_that_others_still_name(store: Store) -> None:

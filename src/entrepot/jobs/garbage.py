@@ -4,11 +4,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from entrepot.registry.garbage import Ages, Collector
+from entrepot.registry.garbage import Collector
 
 _log = structlog.get_logger()
-_LONGEST = 60.0
-_SHORTEST = 0.2
 
 
 class Collection:
@@ -27,8 +25,3 @@ class Collection:
         if collected.total:
             _log.info("garbage collected", **{phase.value: count for phase, count in collected.counts.items()})
         return collected.total
-
-
-def rhythm(ages: Ages) -> float:
-    """Seconds between two rounds: a tenth of the shortest phase, at most a minute."""
-    return max(_SHORTEST, min(_LONGEST, min(ages) / 10))

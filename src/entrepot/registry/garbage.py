@@ -16,7 +16,10 @@ from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 STEP = 50  # rows that one transaction changes: pulls and pushes come in between
-_LEASE = 60  # seconds
+_LONGEST_ROUND = 60.0  # seconds
+_SHORTEST_ROUND = 0.2
+_ROUNDS = 3  # that a lease lasts: a round may come a fifth late, and the next one too
+_SHORTEST_LEASE = 60.0  # seconds
 _RENEW = 20  # seconds
 
 Rest = Callable[[float], Awaitable[None]]
@@ -43,6 +46,11 @@ class Ages(NamedTuple):
                 return self.quarantine
             case Phase.REMOVING:
                 return 0
+
+
+def rhythm(ages: Ages) -> float:
+    """Seconds between two rounds of a collector: a tenth of the shortest phase, at most a minute."""
+    return max(_SHORTEST_ROUND, min(_LONGEST_ROUND, min(ages) / 10))
 
 
 class Phase(Enum):
@@ -130,9 +138,14 @@ class Collector:
     def __init__(
         self, rows: GarbageRows, ages: Ages, clock: Callable[[], float] = time.monotonic, rest: Rest | None = None
     ) -> None:
-        """`clock`: monotonic, in seconds; `rest`: between the steps of the job."""
+        """`clock`: monotonic, in seconds; `rest`: between the steps of the job.
+
+        The lease outlasts the pause between two rounds: when another collector takes over, the time since the last turn
+        is counted by nobody.
+        """
         self._rows = rows
         self._ages = ages
+        self._lease = _us(max(_SHORTEST_LEASE, _ROUNDS * rhythm(ages)))
         self._clock = clock
         self._rest = rest
         self._owner = uuid4().hex
@@ -159,7 +172,7 @@ class Collector:
     async def _take_turn(self) -> Turn | None:
         now = self._clock()
         passed = 0 if self._last is None else now - self._last
-        turn = await self._rows.take_turn(self._owner, _us(passed), _us(_LEASE))
+        turn = await self._rows.take_turn(self._owner, _us(passed), self._lease)
         self._last = None if turn is None else now
         return None if turn is None or turn.paused else turn
 
