@@ -109,7 +109,7 @@ def test_rules_of_tags_hold_and_retention_asks_for_no_pulls(registry: Registry, 
     assert ask(registry, "GET", f"{place}/retention/preview").json()["items"] == []
     policy["rules"].pop()
     assert ask(registry, "PUT", f"{place}/retention", policy).status == 204
-    doomed = [{"tag": "v1", "digest": digest, "rule": 1}]
+    doomed = [{"tag": "v1", "digest": digest, "rule": 1, "manifests": [], "tags": []}]
     assert ask(registry, "GET", f"{place}/retention/preview").json()["items"] == doomed
     assert ask(registry, "POST", f"{place}/retention/run").json()["items"] == doomed
     assert registry.get(f"/v2/{name}/manifests/v1").status == 404
