@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from entrepot.registry.errors import StorageError
+from entrepot.registry.errors import StorageError, StorageFull
 from entrepot.registry.garbage import Rest
 from entrepot.registry.ports import Bytes, Housekeeping, OlderVersions
 
 _STEP = 100
 _AT_ONCE = 10  # removals that run beside each other: an object store answers each after milliseconds
+_MOST_FAILED = 1000  # in one run: then it is the store that does not let them go
 _AGREED = 60.0  # seconds: then it is looked again whether a store still is this database's
 _log = structlog.get_logger()
 
@@ -41,33 +42,60 @@ class UploadCleaning:
         return total
 
     async def empty_trash(self) -> int:
-        """Remove the bytes of trashed keys, then forget the keys; a crash in between repeats the removal."""
+        """Remove the bytes of trashed keys, then forget the keys; a crash in between repeats the removal.
+
+        StorageError when some could not be removed, after the others were; many, and it is not tried for the others.
+        """
         if not await self.all_agree():
             return 0
         total = 0
-        while keys := [key for key in await self._rows.trashed(_STEP) if key[0] in self._stores]:
-            await self._remove(keys, self._rest)
-            total += len(keys)
+        failed: dict[tuple[str, str], StorageError] = {}
+        while len(failed) < _MOST_FAILED:
+            trashed = await self._rows.trashed(_STEP + len(failed))
+            keys = [key for key in trashed if key[0] in self._stores and key not in failed]
+            if not keys:
+                break
+            more = await self._remove(keys, self._rest)
+            failed |= more
+            total += len(keys) - len(more)
+        _raise(failed)
         return total
 
     async def remove(self, keys: Sequence[tuple[str, str]]) -> None:
-        """Remove the bytes of these trashed keys now; StorageError when nothing may be removed."""
+        """Remove the bytes of these trashed keys now; StorageError when nothing may be removed, or not all could be."""
         if not await self.all_agree():
             raise StorageError("database and bytes do not belong together: nothing is removed until that is mended")
-        await self._remove(keys)
+        _raise(await self._remove(keys))
 
     async def older_versions(self) -> Sequence[OlderVersions]:
         """What becomes of older versions of what is removed, of each store."""
         return [await store.older_versions() for store in self._stores.values()]
 
-    async def _remove(self, keys: Sequence[tuple[str, str]], rest: Rest | None = None) -> None:
+    async def _remove(
+        self, keys: Sequence[tuple[str, str]], rest: Rest | None = None
+    ) -> Mapping[tuple[str, str], StorageError]:
+        """Remove these and forget them; those that could not be, and why. StorageError when a store is away."""
+        failed: dict[tuple[str, str], StorageError] = {}
         for start in range(0, len(keys), _AT_ONCE):
             began = time.monotonic()
             some = keys[start : start + _AT_ONCE]
-            await asyncio.gather(*(self._stores[store].delete(key) for store, key in some))
-            await self._rows.empty_trash(some)
+            whys = await asyncio.gather(*(self._removal(*key) for key in some))
+            more = {key: why for key, why in zip(some, whys, strict=True) if why is not None}
+            await self._rows.empty_trash([key for key in some if key not in more])
+            for store in {store for store, _ in more}:
+                with contextlib.suppress(StorageFull):  # it is there, and what can go must go
+                    await self._stores[store].check()
+            failed |= more
             if rest is not None:
                 await rest(time.monotonic() - began)
+        return failed
+
+    async def _removal(self, store: str, key: str) -> StorageError | None:
+        try:
+            await self._stores[store].delete(key)
+        except StorageError as error:
+            return error
+        return None
 
     async def agree_now(self) -> bool:
         """Whether every store says, at this moment, that it is this database's; unlike `all_agree` this marks none."""
@@ -146,6 +174,12 @@ class UploadCleaning:
         for name, store in self._stores.items():
             await store.mark(await self._rows.raise_generation(name))
         return len(self._stores)
+
+
+def _raise(failed: Mapping[tuple[str, str], StorageError]) -> None:
+    if failed:
+        (_, key), why = next(iter(failed.items()))
+        raise StorageError(f"{len(failed)} of what was to be removed could not be, as {key}: {why.message}")
 
 
 def _reason(found: str, known: str) -> str:
