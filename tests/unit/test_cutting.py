@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+import pytest
+
+from entrepot.registry.errors import StorageError
 from entrepot.registry.purging import Bounds, Cutting, Download, Downloads, Purged
 
 DIGEST = "sha256:" + "a" * 64
@@ -20,6 +23,7 @@ class _Rows:
     def __init__(self) -> None:
         self.purged: list[Purged] = []
         self.noted: list[_Cut] = []
+        self.failing: set[str] = set()
 
     def purge(self, digest: str) -> None:
         number = len(self.purged) + 1
@@ -32,9 +36,13 @@ class _Rows:
         return self.purged[after:]
 
     async def within(self, repository_id: int, bounds: Bounds) -> bool:
+        if "within" in self.failing:
+            raise StorageError("away")
         return (repository_id, bounds.namespace) == (1, 7)
 
     async def note_cut(self, purge: int, address: str, target: str) -> None:
+        if "note" in self.failing:
+            raise StorageError("away")
         self.noted.append(_Cut(purge, target))
 
 
@@ -97,6 +105,26 @@ async def test_what_broke_off_as_its_fetch_was_cut_in_another_worker_is_in_the_r
     assert await cutting.run() == 2
     assert sorted(target for _, target in rows.noted) == ["lately", "running"], "each once"
     assert stopped == ["running"], "what has ended is let alone: something else may be sent there"
+
+
+async def test_a_database_that_fails_for_a_moment_spares_nothing_and_forgets_nothing() -> None:
+    rows, downloads = _Rows(), Downloads()
+    cutting = Cutting(rows, downloads, _NoFetches())
+    running = [_download(str(number)) for number in range(3)]
+    for each in running:
+        downloads.begin(each, downloads.seen)
+    rows.purge(DIGEST)
+    rows.failing = {"within"}
+    with pytest.raises(StorageError):
+        await cutting.run()
+    rows.failing = {"note"}
+    with pytest.raises(StorageError):
+        await cutting.run()
+    assert [each.cut for each in running] == [True] * 3, "before the first is noted"
+    assert rows.noted == []
+    rows.failing = set()
+    await cutting.run()
+    assert sorted(target for _, target in rows.noted) == ["0", "1", "2"]
 
 
 async def test_a_worker_knows_what_was_purged_before_it_began() -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -111,18 +111,26 @@ class Downloads:
         broken = [each for at, each in self._broken if at > since and each.digest == purged.digest]
         self._due.extend((purged, each) for each in (*self._running.get(purged.digest, ()), *broken))
 
-    def due(self) -> Iterator[tuple[Purged, Download]]:
-        """What is to be cut, if it is within what was purged; each once."""
-        while self._due:
-            purged, download = self._due.pop()
-            if not download.cut:
-                yield purged, download
+    def due(self) -> Sequence[tuple[Purged, Download]]:
+        """What is to be cut, if it is within what was purged, and has not ended by itself."""
+        broken = {download for _, download in self._broken}
+        self._due = [
+            (purged, each) for purged, each in self._due if not each.cut and (self._runs(each) or each in broken)
+        ]
+        return tuple(self._due)
+
+    def spare(self, purged: Purged, download: Download) -> None:
+        """It is not within that."""
+        self._due.remove((purged, download))
 
     def cut(self, download: Download) -> None:
         """End it short, unless it has ended."""
         download.cut = True
-        if download in self._running.get(download.digest, ()):
+        if self._runs(download):
             download.stop()
+
+    def _runs(self, download: Download) -> bool:
+        return download in self._running.get(download.digest, ())
 
 
 class Cutting:
@@ -132,21 +140,32 @@ class Cutting:
         self._rows = rows
         self._downloads = downloads
         self._fetches = fetches
+        self._to_note: list[tuple[Purged, Download]] = []
 
     async def begin(self) -> None:
         """To be awaited before the first request: what was purged until now is refused, and never has to be cut."""
         self._downloads.seen = await self._rows.latest_purged()
 
     async def run(self) -> int:
-        """Look for purges since the last time; how many downloads were cut."""
+        """Look for purges since the last time; how many downloads were cut.
+
+        All are cut before the first is noted, as writing may have to wait; what the database could not do is done the
+        next time.
+        """
         for purged in await self._rows.purged_since(self._downloads.seen):
             self._downloads.see(purged)
             if purged.bounds.namespace is None:
                 self._fetches.cut(purged.digest, purged.bounds.upstream)
         count = 0
         for purged, download in self._downloads.due():
-            if await self._rows.within(download.repository_id, purged.bounds):
+            if not await self._rows.within(download.repository_id, purged.bounds):
+                self._downloads.spare(purged, download)
+            elif not download.cut:
                 self._downloads.cut(download)
-                await self._rows.note_cut(purged.purge, download.address, download.target)
+                self._to_note.append((purged, download))
                 count += 1
+        while self._to_note:
+            purged, download = self._to_note[0]
+            await self._rows.note_cut(purged.purge, download.address, download.target)
+            self._to_note.pop(0)
         return count
