@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 
 from entrepot.oci.digest import Digest
-from entrepot.proxy.flights import Errand, Flights
+from entrepot.proxy.errand import Errand
+from entrepot.proxy.flights import Flights
 from entrepot.proxy.ports import Registry
 from entrepot.registry.errors import UpstreamError
 from entrepot.storage.spools import SpoolFiles
@@ -76,6 +77,7 @@ async def test_whoever_watches_wrong_bytes_arrive_is_cut_short_and_fetches_nothi
     digest, origin = Digest.of(b"right", "sha256"), Untouched()
     led = SpoolFiles(tmp_path).open(str(digest))
     assert led.lead()
+    led.come_from("up.example")
     led.append(0, bytes(200_000))
     watching = Flights(SpoolFiles(tmp_path), None)
     flight = watching.join(an_errand(digest, 1_000_000, origin))
@@ -111,4 +113,6 @@ def an_errand(digest: Digest, size: int, origin: Untouched) -> Errand:
     def never(*_: object) -> Any:
         raise NotImplementedError
 
-    return Errand(digest, size, cast(Registry, origin), "up.example", "app", never, no, never, never)
+    return Errand(
+        digest, size, cast(Registry, origin), "up.example", "app", "up.example", never, never, no, never, never
+    )

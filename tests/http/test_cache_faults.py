@@ -5,16 +5,16 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection, IncompleteRead
+from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from tests.support.faulty_cache import Scene, a_scene, faulty_cache
 from tests.support.scripted_upstream import PASSWORD, USER, Script, scripted_upstream
 from tests.support.serving import Server, digest_of, serving
-from tests.support.wire import Answer, whole
+from tests.support.wire import whole
 
 HELD_BACK = 64 * 1024
 _NUMBERS = count()
@@ -30,61 +30,18 @@ _ANSWERED: dict[int | str, tuple[int, str]] = {
 FAULTS = [500, 503, 429, "close"]
 
 
-class Scene(NamedTuple):
-    """A cache and the script of its upstream. The test's alone are the repository `name` and the alias of the upstream:
-    what the cache has learned about an upstream in one test says nothing in another."""
-
-    cache: Server
-    script: Script
-    name: str
-    alias: str
-
-    def get(self, path: str, method: str = "GET") -> Answer:
-        """A request that may be answered by a 5xx."""
-        with self.cache.connect() as connection:
-            return connection.ask(whole(method, f"/v2/{self.alias}/{self.name}/{path}", (), None), method)
-
-    def metrics(self) -> str:
-        """What Prometheus would read."""
-        return self.cache.get("/metrics").body.decode()
-
-    def get_what_comes(self, path: str) -> tuple[int, bytes]:
-        """A status, and of the body what came before the connection ended."""
-        connection = HTTPConnection(*self.cache.address)
-        connection.request("GET", f"/v2/{self.alias}/{self.name}/{path}")
-        response = connection.getresponse()
-        try:
-            return response.status, response.read()
-        except IncompleteRead as error:
-            return response.status, error.partial
-        finally:
-            connection.close()
-
-
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Script]]:
     """One cache for all; each test has an upstream's repository of its own, and the script to itself."""
-    with scripted_upstream() as upstream:
-        at = {"url": upstream.url}
-        configured = {
-            **{
-                f"up{number}.example": {**at, "username": USER, "password": PASSWORD, "read": "everyone"}
-                for number in range(150)
-            },
-            "strict.example": {"url": upstream.url, "stale_if_denied": "0"},
-            "late.example": {"url": upstream.url, "delay": "3d"},
-        }
-        directory = tmp_path_factory.mktemp("faults")
-        with serving(directory, accounts=False, upstreams=json.dumps(configured), workers="1") as cache:
-            yield cache, upstream.script
+    with faulty_cache(tmp_path_factory.mktemp("faults")) as made:
+        yield made
 
 
 @pytest.fixture
 def scene(running: tuple[Server, Script], name: str) -> Iterator[Scene]:
-    cache, script = running
-    script.reset()
-    yield Scene(cache, script, name, f"up{next(_NUMBERS)}.example")
-    script.resume.set()
+    made = a_scene(*running, name)
+    yield made
+    made.script.resume.set()
 
 
 @pytest.mark.parametrize(
@@ -339,11 +296,11 @@ def test_a_tags_new_digest_waits_for_the_delay_and_the_old_one_is_answered(scene
     assert scene.cache.get(f"/v2/late.example/{scene.name}/manifests/{digest_of(manifest)}").body == manifest
 
 
-@pytest.mark.parametrize("fault", [401, 403, 404])
+@pytest.mark.parametrize("fault", [400, 401, 403, 404, 410, 451])
 def test_refusals_never_keep_the_next_request_from_the_upstream(scene: Scene, fault: int) -> None:
     scene.script.faults["manifest"] = fault
     digests = [digest_of(os.urandom(8)) for _ in range(20)]
-    assert {scene.get(f"manifests/{digest}").status for digest in digests} <= {403, 404}
+    assert {scene.get(f"manifests/{digest}").status for digest in digests} <= {403, 404, 502}
     assert all(scene.script.asked["GET", f"/v2/{scene.name}/manifests/{digest}"] for digest in digests)
 
 

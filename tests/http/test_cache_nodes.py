@@ -137,7 +137,7 @@ def test_what_nodes_ask_each_other_is_answered_only_when_it_is_signed_lately_and
     node = scene.nodes[0]
     assert node.get(f"/v2/{ALIAS}/{name}/manifests/v1").status == 200
     reader = Reader(node, of(name, digest), SENT // 2)
-    target = f"/nodes/arriving?digest={digest}&start=1000&size=500000"
+    target = f"/nodes/arriving?digest={digest}&origin={ALIAS}&start=1000&size=500000"
     key = NodeKey(SECRET.encode())
     signed = node.get(target, {"Authorization": key.sign("GET", target)})
     assert (signed.status, signed.body) == (200, layer[1000:500_000])

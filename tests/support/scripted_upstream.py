@@ -236,7 +236,8 @@ class _Handler(BaseHTTPRequestHandler):
         if wanted and self.of.ranges:
             self.of.ranges_asked.append(wanted)
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            status, headers["Content-Range"] = 206, f"bytes {start}-{len(found) - 1}/{len(found)}"
+            said = f"{start}-{len(found) - 1}" if start < len(found) else "*"
+            status, headers["Content-Range"] = 416 if said == "*" else 206, f"bytes {said}/{len(found)}"
         if fault == "wrong":
             found = bytes(len(found))
         elif fault == "more":

@@ -15,10 +15,14 @@ from entrepot.client.errors import (
     RemoteFailed,
     RemoteSilent,
     RemoteUnreachable,
+    RemoteUnusable,
 )
 
 BROKEN = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, OSError)
 """What the transport raises when there is no connection, or it breaks."""
+
+UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)
+"""What reading an answer raises that was made to be unreadable: an URL, a host, a number, a nest of brackets."""
 
 _RETRY_CAP = 6 * 3600.0
 _LINKS = re.compile(r"<([^>]*)>([^<]*)")
@@ -38,7 +42,7 @@ def check(name: str, status: int, headers: Mapping[str, str], body: bytes, repos
         raise RemoteDenied(message, forbidden=status == 403)
     if status == 429:
         raise RemoteBusy(message, retry_after(headers.get("retry-after")))
-    raise RemoteFailed(message)
+    raise RemoteFailed(message) if status >= 500 else RemoteUnusable(message)
 
 
 class TransportErrors:
@@ -53,11 +57,15 @@ class TransportErrors:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, PrivateAddress):
             return
+        if isinstance(error, httpcore2.PoolTimeout):
+            raise RemoteUnusable(f"too many requests to {self._name} are under way here: ask again") from error
         if isinstance(error, httpcore2.TimeoutException):
             raise RemoteSilent(f"{self._name} does not answer") from error
         if isinstance(error, BROKEN):
             detail = str(error)
             raise RemoteUnreachable(f"{self._name} cannot be reached" + (f": {detail}" if detail else "")) from error
+        if isinstance(error, UNREADABLE):
+            raise RemoteUnusable(f"{self._name} answers with what cannot be read: {error}") from error
 
 
 def retry_after(value: str | None) -> float | None:
@@ -71,7 +79,7 @@ def retry_after(value: str | None) -> float | None:
         return min(float(match[1]) * unit, _RETRY_CAP)
     try:
         seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
+    except UNREADABLE:
         return None
     return min(max(seconds, 0.0), _RETRY_CAP)
 

@@ -21,7 +21,7 @@ import httpcore2
 
 from entrepot.client.errors import RemoteError
 
-_MOST = 64  # connections to one registry and its hosts
+_MOST = 64  # connections to one registry and its hosts, of each kind
 _KEPT = 16
 _KEPT_SECONDS = 30.0
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # NAT64 (RFC 6052): the last 32 bits are an IPv4 address
@@ -122,9 +122,16 @@ class Connections:
     """The connections to the registry at `url` and to the hosts that its answers name, each directly or by a proxy."""
 
     def __init__(
-        self, url: str, trusted: Iterable[str], context: ssl.SSLContext | None, proxy: str | None = None
+        self,
+        url: str,
+        trusted: Iterable[str],
+        context: ssl.SSLContext | None,
+        proxy: str | None = None,
+        most: int = _MOST,
     ) -> None:
-        """`proxy`: an URL; empty for none; None for what the environment says of a host (HTTPS_PROXY, NO_PROXY...)."""
+        """`proxy`: an URL; empty for none; None for what the environment says of a host (HTTPS_PROXY, NO_PROXY...).
+        `most`: how many at once by each way."""
+        self._most = most
         self._proxy = proxy
         self._context = context
         self._guard = _Guarded(trusted, (urlsplit(url).hostname or "").lower())
@@ -152,7 +159,7 @@ class Connections:
     def _open(self, proxy: str) -> httpcore2.AsyncConnectionPool:
         limits: dict[str, Any] = {
             "ssl_context": self._context,
-            "max_connections": _MOST,
+            "max_connections": self._most,
             "max_keepalive_connections": _KEPT,
             "keepalive_expiry": _KEPT_SECONDS,
         }

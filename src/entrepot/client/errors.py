@@ -3,7 +3,8 @@
 RemoteError
 ├── RemoteAbsent, RemoteDenied
 ├── RemoteBusy, NoLogin, PrivateAddress (connections.py)
-├── RemoteFailed ── RemoteUnreachable ── RemoteSilent
+├── RemoteFailed ── RemoteUnreachable ── RemoteSilent     it is down, or soon will be
+├── RemoteUnusable
 └── RemoteLied
 """
 
@@ -41,7 +42,7 @@ class NoLogin(RemoteError):
 
 
 class RemoteFailed(RemoteError):
-    """5xx, or an answer that is none."""
+    """5xx."""
 
 
 class RemoteUnreachable(RemoteFailed):
@@ -50,6 +51,11 @@ class RemoteUnreachable(RemoteFailed):
 
 class RemoteSilent(RemoteUnreachable):
     """No answer in time."""
+
+
+class RemoteUnusable(RemoteError):
+    """It answers, but with nothing that can be used: another 4xx, which says more of what it was asked than of it; a
+    redirect in circles, a list that is none. Or it cannot be asked, as too much is asked of it from here already."""
 
 
 class RemoteLied(RemoteError):

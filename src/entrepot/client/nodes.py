@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpcore2
 
@@ -12,7 +12,7 @@ from entrepot.client.errors import RemoteFailed, RemoteUnreachable
 from entrepot.client.remote import Arriving
 
 ARRIVING = "/nodes/arriving"
-"""The path; `digest`, `start` and `size` are its parameters."""
+"""The path; `digest`, `origin`, `start` and `size` are its parameters."""
 
 _CONNECT_SECONDS = 2.0
 _READ_SECONDS = 4.0  # that a node may be silent: it is asked again, if it still has the lease
@@ -36,9 +36,11 @@ class NodeClient:
             await self._secure.aclose()
 
     @asynccontextmanager
-    async def arriving(self, node: str, digest: str, start: int, size: int) -> AsyncGenerator[Arriving, None]:
+    async def arriving(
+        self, node: str, digest: str, origin: str, start: int, size: int
+    ) -> AsyncGenerator[Arriving, None]:
         """What arrives at `node`, from an offset on, as it grows: not verified. `size` is that of the whole."""
-        target = f"{ARRIVING}?digest={digest}&start={start}&size={size}"
+        target = f"{ARRIVING}?digest={digest}&origin={quote(origin, safe='')}&start={start}&size={size}"
         headers = [(b"Host", urlsplit(node).netloc.encode()), (b"Authorization", self._sign("GET", target).encode())]
         times = {"connect": _CONNECT_SECONDS, "read": _READ_SECONDS, "write": _READ_SECONDS, "pool": _READ_SECONDS}
         request = httpcore2.Request("GET", f"{node}{target}", headers=headers, extensions={"timeout": times})

@@ -20,10 +20,10 @@ from entrepot.client.connections import Connections, tls_context
 from entrepot.client.errors import (
     NoLogin,
     RemoteDenied,
-    RemoteFailed,
     RemoteLied,
     RemoteSilent,
     RemoteUnreachable,
+    RemoteUnusable,
 )
 from entrepot.client.logins import NOBODY, Logins
 from entrepot.client.tokens import RemoteTokens
@@ -38,6 +38,7 @@ _READ_SECONDS = 30.0  # that a body may be silent
 _AS_IT_IS = "/:?=&@%+,;!$'()*"  # of a path and its query (RFC 3986 §3.4)
 _REDIRECTS = 5
 _MOST_CHALLENGES = 2000
+_MOST_BLOBS = 256  # that arrive at once
 _LISTING = 8 * 1024 * 1024  # bytes
 _ERROR = 4096  # bytes of an error's body that are read
 _TOKEN = 64 * 1024  # bytes of a token service's answer
@@ -103,12 +104,15 @@ class Remote:
         self._heard = heard
         context = tls_context(where.authority, where.certificate, where.key, verify=where.verify)
         self._pool = Connections(where.url, where.token_hosts, context, where.proxy)
+        # Blobs have their own, so that many slow ones never keep tags and tokens waiting.
+        self._blobs = Connections(where.url, where.token_hosts, context, where.proxy, _MOST_BLOBS)
         self._tokens = RemoteTokens(where.name, where.url, where.token_hosts, self._ask_for_token)
         self._challenges: dict[str, Challenge] = {}
 
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
+        await self._blobs.aclose()
 
     async def describe(self, repository: str, reference: str) -> Described:
         """HEAD of a manifest, which no registry counts as a pull; old ones (ECR) know no HEAD and are asked by GET."""
@@ -150,10 +154,15 @@ class Remote:
 
     @asynccontextmanager
     async def blob(self, repository: str, digest: str, start: int = 0) -> AsyncGenerator[Arriving, None]:
-        """GET of a blob from an offset on. A registry that knows no ranges sends all: see `Arriving.start`."""
+        """GET of a blob from an offset on, which may be its end. A registry that knows no ranges sends all: see
+        `Arriving.start`."""
         wanted = b"bytes=%d-" % start if start else None
-        async with self._asked("GET", repository, f"blobs/{digest}", bytes_range=wanted) as response:
+        asked = self._asked("GET", repository, f"blobs/{digest}", bytes_range=wanted, pool=self._blobs)
+        async with asked as response:
             headers = headers_of(response)
+            if response.status == 416 and headers.get("content-range", "") == f"bytes */{start}":
+                yield Arriving(start, start, _nothing())
+                return
             if response.status not in (200, 206):
                 self._check(response.status, headers, await self._body(response, _ERROR), repository)
             length = headers.get("content-length", "")
@@ -162,7 +171,7 @@ class Remote:
             if response.status == 206:
                 found = _RANGE.fullmatch(headers.get("content-range", ""))
                 if found is None or int(found[1]) != start:
-                    raise RemoteFailed(f"{self._where.name} answered another range than was asked for")
+                    raise RemoteUnusable(f"{self._where.name} answered another range than was asked for")
                 first, size = start, int(found[3])
             yield Arriving(first, size, self._chunks(response))
 
@@ -184,6 +193,7 @@ class Remote:
         *,
         accept: bytes | None = None,
         bytes_range: bytes | None = None,
+        pool: Connections | None = None,
     ) -> AsyncGenerator[httpcore2.Response, None]:
         """The answer to a request, after what had to be asked before; its head comes within HEAD_SECONDS."""
         url = f"{self._where.url}/v2/{repository}/{quote(path, safe=_AS_IT_IS)}"
@@ -194,7 +204,8 @@ class Remote:
             headers.append((b"Range", bytes_range))
         try:
             async with asyncio.timeout(HEAD_SECONDS):
-                response = await self._authorized(method, url, headers, repository)
+                with self._errors():
+                    response = await self._authorized(method, url, headers, repository, pool or self._pool)
         except TimeoutError:
             raise RemoteSilent(f"{self._where.name} did not answer within {HEAD_SECONDS:.0f} seconds") from None
         try:
@@ -203,10 +214,10 @@ class Remote:
             await _quietly_close(response)
 
     async def _authorized(
-        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], repository: str
+        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], repository: str, pool: Connections
     ) -> httpcore2.Response:
         authorization = await self._authorization(repository)
-        response = await self._following(method, url, headers, authorization)
+        response = await self._following(method, url, headers, authorization, pool)
         if response.status != 401:
             return response
         challenge = read_challenge([value.decode("latin-1") for name, value in response.headers if _is_challenge(name)])
@@ -218,11 +229,15 @@ class Remote:
         if len(self._challenges) >= _MOST_CHALLENGES:
             self._challenges.clear()
         self._challenges[_head(repository)] = challenge
-        again = await self._authorization(repository)
+        try:
+            again = await self._authorization(repository)
+        except BaseException:
+            await _quietly_close(response)
+            raise
         if again is None or (again == authorization and challenge.scheme == "basic"):
             return response
         await _quietly_close(response)
-        return await self._following(method, url, headers, again)
+        return await self._following(method, url, headers, again, pool)
 
     async def _authorization(self, repository: str) -> bytes | None:
         """What the last challenge has taught us to send; None before the first. Repositories under one first component
@@ -239,7 +254,12 @@ class Remote:
         return await self._tokens.get(challenge, scope, login)
 
     async def _following(
-        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], authorization: bytes | None
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        authorization: bytes | None,
+        pool: Connections,
     ) -> httpcore2.Response:
         """Ask, and go where the answers send us; what authorizes stays with its origin."""
         origin = _origin(url)
@@ -247,7 +267,7 @@ class Remote:
             sent = list(headers)
             if authorization is not None and _origin(url) == origin:
                 sent.append((b"Authorization", authorization))
-            response = await self._send(method, url, sent)
+            response = await self._send(method, url, sent, pool)
             if response.status not in (301, 302, 303, 307, 308):
                 return response
             location = next(
@@ -257,11 +277,16 @@ class Remote:
             url = urljoin(url, location)
             scheme = urlsplit(url).scheme
             if scheme != "https" and not (scheme == "http" and self._where.url.startswith("http:")):
-                raise RemoteFailed(f"{self._where.name} redirects to where https is not spoken")
-        raise RemoteFailed(f"{self._where.name} redirects in circles")
+                raise RemoteUnusable(f"{self._where.name} redirects to where https is not spoken")
+        raise RemoteUnusable(f"{self._where.name} redirects in circles")
 
     async def _send(
-        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        pool: Connections,
+        body: bytes | None = None,
     ) -> httpcore2.Response:
         parts = urlsplit(url)
         request = httpcore2.Request(
@@ -272,13 +297,13 @@ class Remote:
             extensions={"timeout": {"connect": _CONNECT_SECONDS, "read": _READ_SECONDS, "write": 10.0, "pool": 10.0}},
         )
         with self._errors():
-            return await self._pool.handle_async_request(request)
+            return await pool.handle_async_request(request)
 
     async def _ask_for_token(self, url: str, authorization: bytes | None, form: bytes | None) -> bytes:
         """By POST when there is a `form`, which has a secret in it and so goes along no redirect."""
         if form is not None:
             return await self._post_for_token(url, form)
-        response = await self._following("GET", url, [], authorization)
+        response = await self._following("GET", url, [], authorization, self._pool)
         try:
             body = await self._body(response, _TOKEN)
             if response.status == 401 and authorization is not None:
@@ -290,7 +315,7 @@ class Remote:
 
     async def _post_for_token(self, url: str, form: bytes) -> bytes:
         headers = [(b"Content-Type", b"application/x-www-form-urlencoded"), (b"Content-Length", b"%d" % len(form))]
-        response = await self._send("POST", url, headers, form)
+        response = await self._send("POST", url, headers, self._pool, form)
         try:
             body = await self._body(response, _TOKEN)
             if response.status in (404, 405):
@@ -344,6 +369,12 @@ def _is_challenge(name: bytes) -> bool:
 def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    none: Sequence[bytes] = ()
+    for chunk in none:
+        yield chunk
 
 
 async def _quietly_close(response: httpcore2.Response) -> None:

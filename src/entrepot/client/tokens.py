@@ -11,8 +11,9 @@ from urllib.parse import urlencode, urlsplit
 
 import structlog
 
+from entrepot.client.answers import UNREADABLE
 from entrepot.client.challenge import Challenge
-from entrepot.client.errors import NoLogin, RemoteFailed
+from entrepot.client.errors import NoLogin, RemoteUnusable
 
 _ASSUMED = 60.0  # seconds that a token holds which does not say (distribution-spec's token page)
 _EARLY = 10.0  # seconds before its end that a token is not used any more
@@ -73,7 +74,7 @@ class RemoteTokens:
         realm = challenge.parameters.get("realm", "")
         parts = urlsplit(realm)
         if parts.scheme != "https" and not (self._plain and parts.scheme == "http"):
-            raise RemoteFailed(f"{self._name}: its token service {realm[:200]!r} is not reached by https")
+            raise RemoteUnusable(f"{self._name}: its token service {realm[:200]!r} is not reached by https")
         host = (parts.hostname or "").lower()
         if login is not None and host not in self._trusted:
             login = None  # a password goes only where it belongs: this service is asked as anybody
@@ -119,6 +120,6 @@ class RemoteTokens:
             lifetime = float(answer.get("expires_in") or _ASSUMED)
             if not isinstance(value, str) or not value.isascii() or not value.isprintable():
                 raise ValueError(value)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise RemoteFailed(f"{self._name}: its token service gave no token") from None
+        except (*UNREADABLE, KeyError, AttributeError):
+            raise RemoteUnusable(f"{self._name}: its token service gave no token") from None
         return _Token(b"Bearer " + value.encode(), time.monotonic() + max(_ASSUMED, lifetime) - _EARLY)

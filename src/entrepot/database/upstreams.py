@@ -33,6 +33,10 @@ _STORED = (
     "SELECT r.id, b.id FROM repositories r, blobs b WHERE r.name = :name AND b.digest = :digest"
     " AND b.state <> 'removing' AND b.damage IS NULL"
 )
+_HELD_BY = (
+    "SELECT EXISTS (SELECT 1 FROM links l JOIN repositories r ON r.id = l.repository_id WHERE l.blob_id = b.id"
+    " AND r.upstream = :alias) FROM blobs b WHERE b.digest = :digest AND b.state <> 'removing' AND b.damage IS NULL"
+)
 _SEEN = (
     "SELECT t.checked_at, t.gone_since FROM upstream_tags t JOIN repositories r ON r.id = t.repository_id"
     " WHERE r.name = :name AND t.tag = :tag"
@@ -155,6 +159,11 @@ class DatabaseUpstreams:
         """See the port."""
         rows = await self._engine.read(_NAMING, name=repository, digest=digest)
         return rows[0][0] if rows else None
+
+    async def stored(self, alias: str, digest: str) -> bool | None:
+        """See the port."""
+        rows = await self._engine.read(_HELD_BY, alias=alias, digest=digest)
+        return bool(rows[0][0]) if rows else None
 
     async def link_stored(self, repository: str, digest: str) -> bool:
         """See the port."""

@@ -13,8 +13,9 @@ from entrepot.access.grant import Grant
 from entrepot.client.errors import RemoteError, RemoteFailed
 from entrepot.client.remote import Arriving
 from entrepot.oci.digest import Digest
+from entrepot.proxy.errand import Errand
 from entrepot.proxy.errors import ANSWER_SECONDS, as_answer, check_allowed, not_for
-from entrepot.proxy.flights import Errand, Flights
+from entrepot.proxy.flights import Flights
 from entrepot.proxy.ledger import Count
 from entrepot.proxy.manifests import NOBODY
 from entrepot.proxy.ports import UpstreamRows
@@ -22,9 +23,11 @@ from entrepot.proxy.sources import Sources
 from entrepot.proxy.upstream import Place
 from entrepot.proxy.uses import Uses
 from entrepot.registry.admission import admitted
-from entrepot.registry.errors import Unauthorized, UpstreamSlow
+from entrepot.registry.errors import RegistryError, Unauthorized, UpstreamError, UpstreamSlow
 from entrepot.registry.ports import BlobRows, Bytes, RepositoryRows, StoredBlob
 from entrepot.registry.uploads import Incoming, Uploads
+
+_JOINED = 5  # flights that are joined for one request: those before it may be of others, whose upstream says no
 
 
 class ProxiedBlobs:
@@ -64,14 +67,41 @@ class ProxiedBlobs:
     async def _arriving(self, name: str, digest: Digest, place: Place) -> StoredBlob:
         size = await self._size(name, digest, place)
         repository = await self._known.ensure(name, place.upstream.alias)
-        while True:
-            if await self._known.link_stored(name, str(digest)):
+        errand = self._errand(name, digest, size, place)
+        for attempt in range(1, _JOINED + 1):
+            if await self._take_stored(name, digest, place):
                 found = await self._rows.find_blob(name, str(digest))
                 if found is not None:
                     return found
-            flight = self._flights.join(self._errand(name, digest, size, place))
-            if await flight.started():
-                return StoredBlob(str(digest), flight.size, "", "", repository, 0, flight.read)
+            flight = self._flights.join(errand)
+            if flight.origin != errand.origin:
+                await errand.confirm()
+            try:
+                if await flight.started():
+                    return StoredBlob(str(digest), flight.size, "", "", repository, 0, flight.read)
+            except RegistryError:  # which may be the fault of who has asked first, for another repository
+                if flight.is_for(errand) or attempt == _JOINED:
+                    raise
+        raise UpstreamError(f"{name} was evicted while it was read: ask again")
+
+    async def _take_stored(self, name: str, digest: Digest, place: Place) -> bool:
+        """Link what is stored here, if it is.
+
+        What came from elsewhere says nothing of this repository: a manifest can name any digest, and what is stored may
+        be for others. Then the upstream has to say that the repository has it.
+        """
+        shared = await self._known.stored(place.upstream.alias, str(digest))
+        if shared is None:
+            return False
+        if not shared or len(place.upstream.credentials) > 1:
+            await self._confirm(digest, place)
+        return await self._known.link_stored(name, str(digest))
+
+    async def _confirm(self, digest: Digest, place: Place) -> None:
+        try:
+            await self._sources.of(place).blob_size(place.path, str(digest))
+        except RemoteError as error:
+            raise as_answer(error, blob=True) from error
 
     async def size(self, name: str, digest: Digest, place: Place, grant: Grant) -> StoredBlob:
         """What HEAD answers: nothing is fetched for it."""
@@ -123,7 +153,10 @@ class ProxiedBlobs:
     def _errand(self, name: str, digest: Digest, size: int, place: Place) -> Errand:
         async def is_stored() -> bool:
             await self._known.refuse_purged(place.upstream.alias, str(digest))
-            return await self._known.link_stored(name, str(digest))
+            return await self._take_stored(name, digest, place)
+
+        async def confirm() -> None:
+            await self._confirm(digest, place)
 
         async def keep(chunks: AsyncIterator[bytes]) -> None:
             await self._uploads.push_at_once(name, digest, Incoming(chunks), NOBODY)
@@ -140,7 +173,9 @@ class ProxiedBlobs:
             source.page.add(Count.FROM_NODES)
 
         source = self._sources.of(place)
-        return Errand(digest, size, source, place.upstream.alias, place.path, followed, is_stored, stored, keep)
+        alias = place.upstream.alias
+        origin = f"{alias} {place.credential.name}".rstrip()
+        return Errand(digest, size, source, alias, place.path, origin, confirm, followed, is_stored, stored, keep)
 
 
 @asynccontextmanager

@@ -7,19 +7,20 @@ The last bytes are held back until the digest is verified, so that nobody ever h
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple
+from functools import partial
 
 import structlog
 
 from entrepot.client.errors import RemoteBusy, RemoteError, RemoteFailed, RemoteLied, RemoteSilent, RemoteUnreachable
 from entrepot.client.remote import Arriving
-from entrepot.oci.digest import Digest, Hash, hasher
+from entrepot.oci.digest import Hash, hasher
+from entrepot.proxy.errand import Errand
 from entrepot.proxy.errors import as_answer
 from entrepot.proxy.nodes import Lease, Nodes, Progress
-from entrepot.proxy.ports import Leader, Registry, Spools
-from entrepot.registry.errors import Denied, RegistryError, StorageError, UpstreamError
+from entrepot.proxy.ports import Leader, Spools
+from entrepot.registry.errors import Denied, RegistryError, StorageError, StorageFull, UpstreamError
 
 HELD_BACK = 64 * 1024  # bytes that are sent only after the digest is verified
 _READ = 256 * 1024
@@ -29,27 +30,6 @@ _LOOK_AT_ROW = 0.05  # seconds between two looks at the lease of another node
 _ATTEMPTS = 3  # times that a broken download is gone on with
 _AGAIN = 0.2  # seconds before that
 _log = structlog.get_logger()
-
-
-class Errand(NamedTuple):
-    """What to fetch and where: the blob `digest` of the repository `path` of `origin`, which errors call `alias`.
-
-    `size` is -1 if not known.
-
-    `followed` hears that it came from another node. `is_stored`: whether it was stored meanwhile; Barred when it was
-    purged, so that nobody goes on with what was cut elsewhere. `stored` is then what is stored, from an offset on.
-    `keep` stores verified bytes, durably when it returns.
-    """
-
-    digest: Digest
-    size: int
-    origin: Registry
-    alias: str
-    path: str
-    followed: Callable[[], None]
-    is_stored: Callable[[], Awaitable[bool]]
-    stored: Callable[[int], AbstractAsyncContextManager[Arriving]]
-    keep: Callable[[AsyncIterator[bytes]], Awaitable[None]]
 
 
 class Flight:
@@ -73,11 +53,27 @@ class Flight:
         self._told = 0  # bytes that were there when readers were woken
         self._telling: asyncio.TimerHandle | None = None
         self._cut = False
+        self._may_read = False  # what others have fetched
 
     @property
     def alias(self) -> str:
         """The upstream that it comes from."""
         return self._errand.alias
+
+    @property
+    def origin(self) -> str:
+        """See Errand."""
+        return self._errand.origin
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes."""
+        return self._over
+
+    def is_for(self, errand: Errand) -> bool:
+        """Whether what becomes of it is what would become of this errand."""
+        mine = self._errand
+        return (mine.origin, mine.path, mine.size) == (errand.origin, errand.path, errand.size)
 
     def cut(self) -> None:
         """Its task is about to be cancelled, as the blob was purged: what has arrived is dropped."""
@@ -87,8 +83,10 @@ class Flight:
         """Lead, or watch another leader until there is none; ends when the blob is stored, or nobody can get it."""
         try:
             while not self._spool.lead():
-                if self._watch():
-                    return
+                if self._spool.size or self._spool.verified or self._there:
+                    await self._check_origin()
+                    if self._watch():
+                        return
                 await asyncio.sleep(_LOOK)
             try:
                 await self._lead()
@@ -132,7 +130,7 @@ class Flight:
             if released > start:
                 chunk = self._spool.read(start, min(_READ, released - start))
                 if not chunk:
-                    raise UpstreamError("the blob was withdrawn: what the upstream sent was wrong")
+                    raise self._error or UpstreamError("the blob was withdrawn: what the upstream sent was wrong")
                 start += len(chunk)
                 yield chunk
             elif self._over:
@@ -151,12 +149,25 @@ class Flight:
             self.landed_before = True
             self._spool.remove()
             return
+        if self._spool.size == 0:
+            self._spool.come_from(self._errand.origin)
+        else:
+            await self._check_origin()
         try:
             await self._fetch()
+        except StorageFull:
+            self._withdraw()  # nobody can have it whole from here, and its room is wanted
+            raise
         except BaseException:
             if self._spool.size == 0:
                 self._spool.remove()
             raise
+
+    async def _check_origin(self) -> None:
+        """Before what somebody else has fetched is read."""
+        if not self._may_read and self._spool.origin != self._errand.origin:
+            await self._errand.confirm()
+        self._may_read = True
 
     async def _fetch(self) -> None:
         if self._spool.verified:
@@ -207,7 +218,7 @@ class Flight:
         self.size = self.size if self.size >= 0 else leader.size
         if not self._verified and self.size >= 0:
             with contextlib.suppress(RemoteFailed):  # then its lease says what is to be done
-                arriving = self._nodes.arriving(leader, str(self.digest), self._there, self.size)
+                arriving = self._nodes.arriving(leader, str(self.digest), self._errand.origin, self._there, self.size)
                 await self._receive(arriving, running)
                 self._verify(running)
                 self._publish()
@@ -243,8 +254,12 @@ class Flight:
 
     async def _download(self, running: Hash) -> None:
         for attempt in range(_ATTEMPTS):
+            if 0 <= self.size <= self._there:
+                return  # whoever was here before has got all of it, and did not come to look whether it is right
             try:
-                await self._receive(self._errand.origin.blob(self._errand.path, str(self.digest), self._there), running)
+                await self._receive(
+                    self._errand.registry.blob(self._errand.path, str(self.digest), self._there), running
+                )
                 break
             except RemoteBusy:
                 raise
@@ -332,15 +347,16 @@ class Flights:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def join(self, errand: Errand) -> Flight:
-        """The flight of this blob, begun when there is none. Whoever asks must be allowed to have the blob."""
+        """The flight of this blob, begun when there is none. Whoever asks must be allowed to have the blob, and must
+        have it confirmed when the flight is of another origin."""
         key = str(errand.digest)
         flight = self._flights.get(key)
-        if flight is None:
+        if flight is None or flight.over:
             flight = Flight(errand, self._spools, self._nodes)
             self._flights[key] = flight
             task = asyncio.create_task(flight.run())
             self._tasks[key] = task
-            task.add_done_callback(lambda _: self._ended(key))
+            task.add_done_callback(partial(self._ended, key, flight))
         return flight
 
     def cut(self, digest: str, alias: str | None) -> None:
@@ -364,6 +380,6 @@ class Flights:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*running, return_exceptions=True)
 
-    def _ended(self, key: str) -> None:
-        self._tasks.pop(key, None)
-        self._flights.pop(key, None)
+    def _ended(self, key: str, flight: Flight, _: object) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key], self._tasks[key]

@@ -34,7 +34,7 @@ class TagTimes:
         self._clock = clock
         self._ahead: float | None = None  # seconds that the database's clock is ahead of ours
         self._checked: dict[tuple[str, str], float] = {}  # seconds of the database's clock
-        self._absent: dict[tuple[str, str], tuple[float, RegistryError]] = {}
+        self._absent: dict[tuple[str, str], tuple[float, type[RegistryError], str]] = {}
 
     async def state(self, name: str, tag: str, fresh: Freshness) -> State:
         """The state of a tag that is stored."""
@@ -85,14 +85,15 @@ class TagTimes:
 
     def absent(self, name: str, tag: str) -> RegistryError | None:
         """What was said of a tag that was not there moments ago."""
-        found = self._absent.get((name, tag))
-        return found[1] if found is not None and found[0] > self._clock() else None
+        until, kind, message = self._absent.get((name, tag), (0.0, RegistryError, ""))
+        return kind(message) if until > self._clock() else None
 
     def note_absent(self, name: str, tag: str, error: RegistryError) -> None:
         """It is not there, and is not asked for again for a while."""
         if len(self._absent) >= _REMEMBERED:
             self._absent.clear()
-        self._absent[name, tag] = (self._clock() + _ABSENT_SECONDS, error)
+        # Not the error itself, to which every request that it is raised in adds its frames.
+        self._absent[name, tag] = (self._clock() + _ABSENT_SECONDS, type(error), error.message)
 
     def forget_absent(self, name: str, tag: str) -> None:
         """Ask for it whatever was said."""

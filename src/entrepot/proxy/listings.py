@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import structlog
 
 from entrepot.access.grant import Grant
-from entrepot.client.errors import RemoteAbsent, RemoteError, RemoteFailed, RemoteSilent
+from entrepot.client.errors import RemoteAbsent, RemoteError, RemoteSilent, RemoteUnusable
 from entrepot.client.remote import Listing
 from entrepot.oci.digest import Digest
 from entrepot.proxy.errors import ANSWER_SECONDS, as_answer, check_allowed
@@ -148,8 +148,8 @@ def _not_given(place: Place, error: RemoteError) -> RegistryError:
     return as_answer(error)
 
 
-def _no_list(place: Place) -> RemoteFailed:
-    return RemoteFailed(f"{place.upstream.alias} answers with what is no list")
+def _no_list(place: Place) -> RemoteUnusable:
+    return RemoteUnusable(f"{place.upstream.alias} answers with what is no list")
 
 
 def _tags_in(content: bytes) -> list[str] | None:

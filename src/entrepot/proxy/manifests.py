@@ -27,7 +27,7 @@ from entrepot.proxy.sources import Source, Sources
 from entrepot.proxy.turns import Turns
 from entrepot.proxy.upstream import Place
 from entrepot.registry.admission import admitted
-from entrepot.registry.errors import Barred, Unauthorized
+from entrepot.registry.errors import Barred, ManifestInvalid, ManifestUnverified, Unauthorized
 from entrepot.registry.manifests import Manifests
 from entrepot.registry.ports import ManifestRows, Stale, StoredManifest
 
@@ -255,6 +255,8 @@ class ProxiedManifests:
         except Barred as error:
             self._bars.note(str(wanted or Digest.of(fetched.content)), error)
             raise
+        except (ManifestInvalid, ManifestUnverified) as error:
+            raise RemoteLied(f"{place.upstream.alias} sends what is no manifest: {error.message}") from error
         stored = await self._rows.find_manifest(name, pushed.digest)
         if stored is None:
             raise RemoteFailed(f"{name} was evicted while it was fetched")

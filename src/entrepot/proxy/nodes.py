@@ -101,9 +101,11 @@ class Nodes:
         leader = await self._rows.take(digest, token, progress().size, followed)
         return Lease(self._rows, digest, token, progress) if leader is None else leader
 
-    def arriving(self, leader: Leader, digest: str, start: int, size: int) -> AbstractAsyncContextManager[Arriving]:
-        """What arrives at the leader."""
-        return self._peers.arriving(leader.node, digest, start, size)
+    def arriving(
+        self, leader: Leader, digest: str, origin: str, start: int, size: int
+    ) -> AbstractAsyncContextManager[Arriving]:
+        """What arrives at the leader, if it comes from the same origin."""
+        return self._peers.arriving(leader.node, digest, origin, start, size)
 
     @asynccontextmanager
     async def turn(self, repository: str, digest: str | None) -> AsyncGenerator[None, None]:
@@ -128,13 +130,14 @@ class Arrivals:
     def __init__(self, spools: Spools) -> None:
         self._spools = spools
 
-    async def read(self, digest: str, start: int, size: int) -> AsyncGenerator[bytes, None] | None:
-        """The bytes from `start` to `size`, as they arrive, once the first of them are here; None when nothing arrives.
+    async def read(self, digest: str, origin: str, start: int, size: int) -> AsyncGenerator[bytes, None] | None:
+        """The bytes from `start` to `size`, as they arrive, once the first of them are here; None when nothing arrives
+        from this origin.
 
         The generator raises UpstreamError when they end too early. Nothing of it is verified.
         """
         spool = self._spools.existing(digest)
-        if spool is None or (start < size and not await _grown(spool, start)):
+        if spool is None or (start < size and not await _grown(spool, start)) or spool.origin != origin:
             return None
         return _growing(spool, start, size)
 

@@ -48,6 +48,10 @@ class UpstreamRows(Protocol):
         """A manifest of this repository that names the blob; None when there is none."""
         ...
 
+    async def stored(self, alias: str, digest: str) -> bool | None:
+        """Whether a repository of this upstream has the blob; None when nobody has."""
+        ...
+
     async def link_stored(self, repository: str, digest: str) -> bool:
         """Link a blob that is stored for whomever; False when it is not. Barred when it was purged there."""
         ...
@@ -113,6 +117,15 @@ class Spool(Protocol):
     @property
     def named(self) -> bool:
         """Whether whoever opens the spool of this blob now gets this one: not after `remove`."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """Where the bytes come from, as who began has said; empty when that is not known."""
+        ...
+
+    def come_from(self, origin: str) -> None:
+        """Say where the bytes come from, before the first of them."""
         ...
 
     def append(self, offset: int, data: bytes) -> None:
@@ -199,6 +212,8 @@ class LeaseRows(Protocol):
 class Peers(Protocol):
     """The other nodes; failures are RemoteFailed."""
 
-    def arriving(self, node: str, digest: str, start: int, size: int) -> AbstractAsyncContextManager[Arriving]:
-        """What arrives there, from an offset on, as it grows: not verified."""
+    def arriving(
+        self, node: str, digest: str, origin: str, start: int, size: int
+    ) -> AbstractAsyncContextManager[Arriving]:
+        """What arrives there from this origin, from an offset on, as it grows: not verified."""
         ...

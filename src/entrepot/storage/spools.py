@@ -6,7 +6,8 @@
         └── 5f3a90c2d1….turn            a lock and nothing else
 
 What a file is told by its own metadata, which needs no second file and no message: while somebody holds its lock it
-grows; without write permission it is whole and right; without a name and with it, it was wrong.
+grows; without write permission it is whole and right; without a name and with it, it was wrong. Where it comes from is
+in an extended attribute; where there are none that is not known, and nobody relies on it.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from entrepot.storage.directories import make_directory
 from entrepot.storage.locks import try_lock
 
 _POLL = 0.01  # seconds between two looks at a lock that another process holds
+_ORIGIN = "user.entrepot.origin"
 _ABANDONED = 86400.0  # seconds after which an unfinished file that nobody writes is removed
 
 
@@ -57,6 +59,19 @@ class SpoolFile:
     def named(self) -> bool:
         """See the port."""
         return os.fstat(self._descriptor).st_nlink > 0
+
+    @property
+    def origin(self) -> str:
+        """See the port."""
+        try:
+            return os.getxattr(self._descriptor, _ORIGIN).decode()
+        except OSError:
+            return ""
+
+    def come_from(self, origin: str) -> None:
+        """See the port."""
+        with contextlib.suppress(OSError):
+            os.setxattr(self._descriptor, _ORIGIN, origin.encode())
 
     def append(self, offset: int, data: bytes) -> None:
         """See the port."""
@@ -122,10 +137,9 @@ class SpoolFiles:
     @asynccontextmanager
     async def turn(self, key: str, *, shared: bool = False) -> AsyncGenerator[None, None]:
         """See the port. Only who has the lock alone removes the name, so that nobody waits for a lock that is gone."""
-        make_directory(self._directory)
         path = self._directory / f"{sha256(key.encode()).hexdigest()[:32]}.turn"
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = self._open(path)
             try:
                 await _lock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
                 if os.fstat(descriptor).st_nlink:
@@ -137,6 +151,13 @@ class SpoolFiles:
                     return
             finally:
                 os.close(descriptor)
+
+    def _open(self, path: Path) -> int:
+        try:
+            make_directory(self._directory)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(f"the directory for what arrives cannot be used: {error.strerror}") from error
 
     async def clean(self) -> int:
         """Remove unfinished files that nobody has written for a day; returns how many."""

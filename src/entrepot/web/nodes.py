@@ -18,8 +18,8 @@ _NUMBER = re.compile(r"[0-9]{1,15}")
 class Arriving(Protocol):
     """What arrives at this node."""
 
-    async def read(self, digest: str, start: int, size: int) -> AsyncGenerator[bytes, None] | None:
-        """The bytes from `start` to `size` as they arrive; None when nothing arrives."""
+    async def read(self, digest: str, origin: str, start: int, size: int) -> AsyncGenerator[bytes, None] | None:
+        """The bytes from `start` to `size` as they arrive; None when nothing arrives from this origin."""
         ...
 
 
@@ -42,7 +42,7 @@ class NodeDoor:
         self._signatures = signatures
 
     async def answer(self, request: Request, address: str) -> Answer:
-        """GET with `digest`, `start` and `size`; nothing else, and to nobody else."""
+        """GET with `digest`, `origin`, `start` and `size`; nothing else, and to nobody else."""
         target = request.path + "?" + request.scope["query_string"].decode("latin-1")
         if not self._signatures.accepts(request.method, target, request.header(b"authorization")):
             return Answer(403, [_TEXT], b"only for nodes of this registry that have its secret_key and the time\n")
@@ -52,8 +52,9 @@ class NodeDoor:
         except InvalidDigest:
             digest = None
         if request.method != "GET" or digest is None or not _NUMBER.fullmatch(start) or not _NUMBER.fullmatch(size):
-            return Answer(400, [_TEXT], b"GET with digest, start and size\n")
-        stream = await self._arriving.read(str(digest), int(start), int(size))
+            return Answer(400, [_TEXT], b"GET with digest, origin, start and size\n")
+        origin = request.query.one("origin") or ""
+        stream = await self._arriving.read(str(digest), origin, int(start), int(size))
         if stream is None:
             return Answer(404, [_TEXT], b"it does not arrive here\n")
         return Answer(200, [_BYTES], stream=stream, length=max(0, int(size) - int(start)))
