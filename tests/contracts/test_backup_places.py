@@ -61,6 +61,7 @@ class FaultyPlace:
         self._place = place
         self._failures = failures
         self.goes = False
+        self.error: Exception = StorageError("Input/output error")
         self._gone = False
 
     def __getattr__(self, name: str) -> Any:
@@ -72,7 +73,7 @@ class FaultyPlace:
         if self._failures.get(key, 0):
             self._failures[key] -= 1
             self._gone = self.goes
-            raise StorageError("Input/output error")
+            raise self.error
         async for chunk in self._place.read(key):
             yield chunk
 
@@ -241,12 +242,13 @@ async def test_a_restore_goes_on_behind_what_the_place_cannot_give(place: Place,
     await store.close()
 
 
-async def test_a_restore_ends_when_its_place_is_gone(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [StorageError("Input/output error"), FileNotFoundError()], ids=["fails", "is empty"])
+async def test_a_restore_ends_when_its_place_is_gone(place: Place, tmp_path: Path, error: Exception) -> None:
     await keep(place, tmp_path, 1, 1, 2)
     rows, store = NewRows(), FileStore(tmp_path / "restored")
     await store.start()
     faulty = FaultyPlace(place, {key_of(1): 1})
-    faulty.goes = True
+    faulty.goes, faulty.error = True, error
     with pytest.raises(StorageError, match="not there any more"):
         await Restore(rows, store, faulty).run(name_of(1), tmp_path, lambda _: lambda _: None)
     assert not rows.filled

@@ -287,6 +287,7 @@ class Restore:
                 await self._write(each)  # a connection may break once
             await self._store.sync(each.key)
         except FileNotFoundError:
+            await self._check(report.name)
             report.lack(each, "missing")
         except Damage as damage:
             report.lack(each, "damaged", damage)
