@@ -9,7 +9,7 @@ from entrepot.database.scrub import DatabaseScrub
 from entrepot.database.scrub_report import DatabaseScrubReport
 from entrepot.database.verification import DatabaseVerification
 from entrepot.jobs.scrub import Scrubbing
-from entrepot.registry.errors import StorageError, UpstreamError
+from entrepot.registry.errors import BytesUnreadable, StorageError, UpstreamError
 from entrepot.registry.ports import Bytes
 from entrepot.registry.scrub import Scrubber, Turn
 from entrepot.registry.verification import Finding, Verifier
@@ -43,6 +43,7 @@ class Counting:
         self.was_read: list[str] = []
         self.unreadable: set[str] = set()
         self.answers = True
+        self.error: type[StorageError] = BytesUnreadable
 
     async def size(self, key: str) -> int:
         """See the port."""
@@ -52,7 +53,7 @@ class Counting:
         """See the port."""
         self.was_read.append(key)
         if key in self.unreadable:
-            raise StorageError("Input/output error")
+            raise self.error("Input/output error")
         yield b"something else"
 
     async def check(self) -> None:
@@ -144,6 +145,19 @@ async def test_what_cannot_be_read_is_damaged_and_the_scrub_goes_on_behind_it(da
     assert [(each.kind, each.digest) for each in scrubbed.found] == [("damaged", digest) for digest in digests]
     assert ["Input/output" in each.note for each in scrubbed.found] == [False, True, False, False]
     assert await scrubbed.scrubber.damage() == {"damaged": 4}
+
+
+async def test_what_cannot_be_read_for_reasons_of_ours_is_told_and_not_marked(database: Database) -> None:
+    rows = database.connect()
+    digest = await a_blob(rows)
+    scrubbed = Scrubbed(rows, period=1000)
+    scrubbed.store.unreadable = {blob.key for blob in await DatabaseVerification(rows.engine).blobs(STORE, 0, 10)}
+    scrubbed.store.error = StorageError
+    await scrubbed.run()
+    await scrubbed.pass_seconds(999)
+    await scrubbed.run()
+    assert [(each.kind, each.digest) for each in scrubbed.found] == [("unreadable", digest)]
+    assert await scrubbed.scrubber.damage() == {}
 
 
 async def test_a_store_that_does_not_answer_marks_nothing_and_no_blob_holds_up_those_behind_it(

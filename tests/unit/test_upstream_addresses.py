@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import socket
+from itertools import cycle
 from typing import Any
 
 import httpcore2
 import pytest
 
-from entrepot.client.connections import Connections, PrivateAddress, is_public
+from entrepot.client.connections import Connections, PrivateAddress, Use, is_public
 
 _PUBLIC, _OTHER, _INSIDE = "93.184.215.14", "151.101.1.7", "10.1.2.3"
 
@@ -16,7 +17,8 @@ _PUBLIC, _OTHER, _INSIDE = "93.184.215.14", "151.101.1.7", "10.1.2.3"
 def dial(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], *hosts: str, trusted: str = "", proxy: str | None = ""
 ) -> list[str]:
-    """Ask `hosts` in turn by the pool of https://hub.example; returns the addresses that were connected to."""
+    """Ask `hosts` in turn by the connections of https://hub.example, each for another use; returns the addresses that
+    were connected to."""
     dialled: list[str] = []
 
     async def connect(self: object, host: str, *more: Any, **named: Any) -> httpcore2.AsyncNetworkStream:
@@ -31,9 +33,9 @@ def dial(
     async def run() -> None:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve, raising=False)
         connections = Connections("https://hub.example", [trusted], None, proxy)
-        for host in hosts:
+        for host, use in zip(hosts, cycle(Use), strict=False):
             with contextlib.suppress(httpcore2.ConnectError):
-                await connections.handle_async_request(httpcore2.Request("GET", f"http://{host}/"))
+                await connections.handle_async_request(httpcore2.Request("GET", f"http://{host}/"), use)
         await connections.aclose()
 
     monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", connect)

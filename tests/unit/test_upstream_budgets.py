@@ -1,10 +1,24 @@
 """What is known of an upstream's budget, and whether it is there, by clocks that the test sets."""
 
+from typing import cast
+
 import pytest
 
 from entrepot.client.answers import retry_after
+from entrepot.client.errors import (
+    RemoteCrowded,
+    RemoteDenied,
+    RemoteError,
+    RemoteFailed,
+    RemoteSilent,
+    RemoteUnusable,
+)
+from entrepot.client.remote import Listing
 from entrepot.proxy.budget import Breaker, Budget
 from entrepot.proxy.ledger import Ledger, Page
+from entrepot.proxy.ports import Registry
+from entrepot.proxy.sources import Source
+from entrepot.proxy.upstream import Upstream
 
 WINDOW = 21600
 
@@ -139,3 +153,55 @@ def test_the_breaker_opens_after_three_failures_in_a_row_and_lets_one_through_a_
     assert breaker.lets_through()
     breaker.worked()
     assert [other.lets_through() for _ in range(3)] == [True] * 3
+
+
+class Failing:
+    """The port Registry: every list fails in the way that is set."""
+
+    def __init__(self) -> None:
+        self.error: RemoteError = RemoteSilent("it does not answer")
+
+    async def listing(self, repository: str, path: str) -> Listing:
+        """See the port."""
+        raise self.error
+
+
+def a_source(registry: Failing, page: Page, clock: Clock) -> Source:
+    upstream = Upstream("hub.example", "https://hub.example")
+    return Source(upstream, 0, lambda *_: cast(Registry, registry), page, page, clock)
+
+
+@pytest.mark.parametrize(
+    ("error", "opens"),
+    [
+        (RemoteFailed("it says 503"), True),
+        (RemoteSilent("it does not answer"), True),
+        (RemoteUnusable("it says 400"), False),
+        (RemoteDenied("it says 403", forbidden=True), False),
+        (RemoteCrowded("too many requests to it are under way here"), False),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+async def test_the_breaker_opens_for_what_the_upstream_does_not_answer_and_for_nothing_else(
+    page: Page, clock: Clock, error: RemoteError, opens: bool
+) -> None:
+    registry = Failing()
+    source = a_source(registry, page, clock)
+    registry.error = error
+    for _ in range(3):
+        with pytest.raises(type(error)):
+            await source.listing("library/app", "tags/list")
+    assert source.breaker.open is opens
+
+
+async def test_a_crowd_here_does_not_close_the_breaker(page: Page, clock: Clock) -> None:
+    registry = Failing()
+    source = a_source(registry, page, clock)
+    for _ in range(3):
+        with pytest.raises(RemoteSilent):
+            await source.listing("library/app", "tags/list")
+    clock.now += 2
+    registry.error = RemoteCrowded("too many requests to it are under way here")
+    with pytest.raises(RemoteCrowded):
+        await source.listing("library/app", "tags/list")
+    assert source.breaker.open

@@ -11,6 +11,7 @@ from entrepot.client.connections import PrivateAddress
 from entrepot.client.errors import (
     RemoteAbsent,
     RemoteBusy,
+    RemoteCrowded,
     RemoteDenied,
     RemoteFailed,
     RemoteSilent,
@@ -58,7 +59,7 @@ class TransportErrors:
         if isinstance(error, PrivateAddress):
             return
         if isinstance(error, httpcore2.PoolTimeout):
-            raise RemoteUnusable(f"too many requests to {self._name} are under way here: ask again") from error
+            raise RemoteCrowded(f"too many requests to {self._name} are under way here: ask again") from error
         if isinstance(error, httpcore2.TimeoutException):
             raise RemoteSilent(f"{self._name} does not answer") from error
         if isinstance(error, BROKEN):

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterable
+from enum import Enum
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
@@ -21,10 +22,17 @@ import httpcore2
 
 from entrepot.client.errors import RemoteError
 
-_MOST = 64  # connections to one registry and its hosts, of each kind
 _KEPT = 16
 _KEPT_SECONDS = 30.0
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # NAT64 (RFC 6052): the last 32 bits are an IPv4 address
+
+
+class Use(Enum):
+    """What a connection is for, and how many there may be of those: none of them waits for another kind."""
+
+    HEADS = 64
+    BLOBS = 256
+    TOKENS = 16
 
 
 class PrivateAddress(RemoteError):
@@ -127,39 +135,36 @@ class Connections:
         trusted: Iterable[str],
         context: ssl.SSLContext | None,
         proxy: str | None = None,
-        most: int = _MOST,
     ) -> None:
-        """`proxy`: an URL; empty for none; None for what the environment says of a host (HTTPS_PROXY, NO_PROXY...).
-        `most`: how many at once by each way."""
-        self._most = most
+        """`proxy`: an URL; empty for none; None for what the environment says of a host (HTTPS_PROXY, NO_PROXY...)."""
         self._proxy = proxy
         self._context = context
         self._guard = _Guarded(trusted, (urlsplit(url).hostname or "").lower())
-        self._pools: dict[str, httpcore2.AsyncConnectionPool] = {}
+        self._pools: dict[tuple[str, Use], httpcore2.AsyncConnectionPool] = {}
 
-    async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
+    async def handle_async_request(self, request: httpcore2.Request, use: Use) -> httpcore2.Response:
         """Send it the way that its host is reached."""
         host, scheme = request.url.host.decode("ascii"), request.url.scheme.decode("ascii")
         proxy = _proxy_for(scheme, host) if self._proxy is None else self._proxy
         if proxy:
             await self._guard.check_behind_proxy(host)
-        return await self._pool(proxy or "").handle_async_request(request)
+        return await self._pool(proxy or "", use).handle_async_request(request)
 
     async def aclose(self) -> None:
         """Close all of them."""
         for pool in self._pools.values():
             await pool.aclose()
 
-    def _pool(self, proxy: str) -> httpcore2.AsyncConnectionPool:
-        pool = self._pools.get(proxy)
+    def _pool(self, proxy: str, use: Use) -> httpcore2.AsyncConnectionPool:
+        pool = self._pools.get((proxy, use))
         if pool is None:
-            pool = self._pools[proxy] = self._open(proxy)
+            pool = self._pools[proxy, use] = self._open(proxy, use)
         return pool
 
-    def _open(self, proxy: str) -> httpcore2.AsyncConnectionPool:
+    def _open(self, proxy: str, use: Use) -> httpcore2.AsyncConnectionPool:
         limits: dict[str, Any] = {
             "ssl_context": self._context,
-            "max_connections": self._most,
+            "max_connections": use.value,
             "max_keepalive_connections": _KEPT,
             "keepalive_expiry": _KEPT_SECONDS,
         }

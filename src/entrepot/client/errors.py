@@ -4,7 +4,7 @@ RemoteError
 ├── RemoteAbsent, RemoteDenied
 ├── RemoteBusy, NoLogin, PrivateAddress (connections.py)
 ├── RemoteFailed ── RemoteUnreachable ── RemoteSilent     it is down, or soon will be
-├── RemoteUnusable
+├── RemoteUnusable, RemoteCrowded
 └── RemoteLied
 """
 
@@ -55,7 +55,11 @@ class RemoteSilent(RemoteUnreachable):
 
 class RemoteUnusable(RemoteError):
     """It answers, but with nothing that can be used: another 4xx, which says more of what it was asked than of it; a
-    redirect in circles, a list that is none. Or it cannot be asked, as too much is asked of it from here already."""
+    redirect in circles, a list that is none."""
+
+
+class RemoteCrowded(RemoteError):
+    """It was not asked, as too much is asked of it from here already."""
 
 
 class RemoteLied(RemoteError):

@@ -16,7 +16,7 @@ import httpcore2
 
 from entrepot.client.answers import BROKEN, TransportErrors, check, headers_of, media_type_of, next_query
 from entrepot.client.challenge import Challenge, read_challenge
-from entrepot.client.connections import Connections, tls_context
+from entrepot.client.connections import Connections, Use, tls_context
 from entrepot.client.errors import (
     NoLogin,
     RemoteDenied,
@@ -38,7 +38,6 @@ _READ_SECONDS = 30.0  # that a body may be silent
 _AS_IT_IS = "/:?=&@%+,;!$'()*"  # of a path and its query (RFC 3986 §3.4)
 _REDIRECTS = 5
 _MOST_CHALLENGES = 2000
-_MOST_BLOBS = 256  # that arrive at once
 _LISTING = 8 * 1024 * 1024  # bytes
 _ERROR = 4096  # bytes of an error's body that are read
 _TOKEN = 64 * 1024  # bytes of a token service's answer
@@ -104,15 +103,12 @@ class Remote:
         self._heard = heard
         context = tls_context(where.authority, where.certificate, where.key, verify=where.verify)
         self._pool = Connections(where.url, where.token_hosts, context, where.proxy)
-        # Blobs have their own, so that many slow ones never keep tags and tokens waiting.
-        self._blobs = Connections(where.url, where.token_hosts, context, where.proxy, _MOST_BLOBS)
         self._tokens = RemoteTokens(where.name, where.url, where.token_hosts, self._ask_for_token)
         self._challenges: dict[str, Challenge] = {}
 
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
-        await self._blobs.aclose()
 
     async def describe(self, repository: str, reference: str) -> Described:
         """HEAD of a manifest, which no registry counts as a pull; old ones (ECR) know no HEAD and are asked by GET."""
@@ -157,7 +153,7 @@ class Remote:
         """GET of a blob from an offset on, which may be its end. A registry that knows no ranges sends all: see
         `Arriving.start`."""
         wanted = b"bytes=%d-" % start if start else None
-        asked = self._asked("GET", repository, f"blobs/{digest}", bytes_range=wanted, pool=self._blobs)
+        asked = self._asked("GET", repository, f"blobs/{digest}", bytes_range=wanted, use=Use.BLOBS)
         async with asked as response:
             headers = headers_of(response)
             if response.status == 416 and headers.get("content-range", "") == f"bytes */{start}":
@@ -193,7 +189,7 @@ class Remote:
         *,
         accept: bytes | None = None,
         bytes_range: bytes | None = None,
-        pool: Connections | None = None,
+        use: Use = Use.HEADS,
     ) -> AsyncGenerator[httpcore2.Response, None]:
         """The answer to a request, after what had to be asked before; its head comes within HEAD_SECONDS."""
         url = f"{self._where.url}/v2/{repository}/{quote(path, safe=_AS_IT_IS)}"
@@ -205,7 +201,7 @@ class Remote:
         try:
             async with asyncio.timeout(HEAD_SECONDS):
                 with self._errors():
-                    response = await self._authorized(method, url, headers, repository, pool or self._pool)
+                    response = await self._authorized(method, url, headers, repository, use)
         except TimeoutError:
             raise RemoteSilent(f"{self._where.name} did not answer within {HEAD_SECONDS:.0f} seconds") from None
         try:
@@ -214,10 +210,10 @@ class Remote:
             await _quietly_close(response)
 
     async def _authorized(
-        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], repository: str, pool: Connections
+        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], repository: str, use: Use
     ) -> httpcore2.Response:
         authorization = await self._authorization(repository)
-        response = await self._following(method, url, headers, authorization, pool)
+        response = await self._following(method, url, headers, authorization, use)
         if response.status != 401:
             return response
         challenge = read_challenge([value.decode("latin-1") for name, value in response.headers if _is_challenge(name)])
@@ -237,7 +233,7 @@ class Remote:
         if again is None or (again == authorization and challenge.scheme == "basic"):
             return response
         await _quietly_close(response)
-        return await self._following(method, url, headers, again, pool)
+        return await self._following(method, url, headers, again, use)
 
     async def _authorization(self, repository: str) -> bytes | None:
         """What the last challenge has taught us to send; None before the first. Repositories under one first component
@@ -259,7 +255,7 @@ class Remote:
         url: str,
         headers: Sequence[tuple[bytes, bytes]],
         authorization: bytes | None,
-        pool: Connections,
+        use: Use,
     ) -> httpcore2.Response:
         """Ask, and go where the answers send us; what authorizes stays with its origin."""
         origin = _origin(url)
@@ -267,7 +263,7 @@ class Remote:
             sent = list(headers)
             if authorization is not None and _origin(url) == origin:
                 sent.append((b"Authorization", authorization))
-            response = await self._send(method, url, sent, pool)
+            response = await self._send(method, url, sent, use)
             if response.status not in (301, 302, 303, 307, 308):
                 return response
             location = next(
@@ -285,7 +281,7 @@ class Remote:
         method: str,
         url: str,
         headers: Sequence[tuple[bytes, bytes]],
-        pool: Connections,
+        use: Use,
         body: bytes | None = None,
     ) -> httpcore2.Response:
         parts = urlsplit(url)
@@ -297,13 +293,13 @@ class Remote:
             extensions={"timeout": {"connect": _CONNECT_SECONDS, "read": _READ_SECONDS, "write": 10.0, "pool": 10.0}},
         )
         with self._errors():
-            return await pool.handle_async_request(request)
+            return await self._pool.handle_async_request(request, use)
 
     async def _ask_for_token(self, url: str, authorization: bytes | None, form: bytes | None) -> bytes:
         """By POST when there is a `form`, which has a secret in it and so goes along no redirect."""
         if form is not None:
             return await self._post_for_token(url, form)
-        response = await self._following("GET", url, [], authorization, self._pool)
+        response = await self._following("GET", url, [], authorization, Use.TOKENS)
         try:
             body = await self._body(response, _TOKEN)
             if response.status == 401 and authorization is not None:
@@ -315,7 +311,7 @@ class Remote:
 
     async def _post_for_token(self, url: str, form: bytes) -> bytes:
         headers = [(b"Content-Type", b"application/x-www-form-urlencoded"), (b"Content-Length", b"%d" % len(form))]
-        response = await self._send("POST", url, headers, self._pool, form)
+        response = await self._send("POST", url, headers, Use.TOKENS, form)
         try:
             body = await self._body(response, _TOKEN)
             if response.status in (404, 405):

@@ -211,14 +211,18 @@ class Purging:
         if done is None:
             raise NotThere(f"{name} has no image or layer {digest}", "digest")
         identity, keys = done
-        await self._removal.remove(keys)
-        await self._rows.overwrite()
+        await self._remove(keys)
         await asyncio.sleep(_CUT_BY)  # the downloads that are cut meanwhile are in the report
         again = await self._rows.purge(name, _digest(digest), reason, caller)  # what a push had not yet committed
-        if again is not None:
-            await self._removal.remove(again[1])
-        await self._rows.overwrite()
+        await self._remove(again[1] if again is not None else ())
         return await self._report(bounds, identity)
+
+    async def _remove(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Bytes that nothing names any more; rows are overwritten whatever becomes of these."""
+        try:
+            await self._removal.remove(keys)
+        finally:
+            await self._rows.overwrite()
 
     async def list(self, actor: Actor, namespace: str, after: int, limit: int) -> Sequence[Purge]:
         """A page of the purges of a namespace, or of an upstream by its alias; without one, of the installation."""

@@ -211,14 +211,17 @@ class Flight:
     async def _follow(self, leader: Leader, running: Hash) -> None:
         """Read what arrives at another node, as long as it comes."""
         assert self._nodes is not None
-        if leader.wrong is not None:
+        if leader.wrong is not None and self._there:
             self._withdraw()
             raise RemoteLied(leader.wrong)
+        if leader.wrong is not None:  # of which nothing was taken: it may have been for another repository
+            self._followed = ""
+            return
         self._followed = leader.token
-        self.size = self.size if self.size >= 0 else leader.size
-        if not self._verified and self.size >= 0:
+        size = self.size if self.size >= 0 else leader.size
+        if not self._verified and size >= 0:
             with contextlib.suppress(RemoteFailed):  # then its lease says what is to be done
-                arriving = self._nodes.arriving(leader, str(self.digest), self._errand.origin, self._there, self.size)
+                arriving = self._nodes.arriving(leader, str(self.digest), self._errand.origin, self._there, size)
                 await self._receive(arriving, running)
                 self._verify(running)
                 self._publish()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from entrepot.client.errors import RemoteBusy, RemoteError, RemoteFailed, RemoteUnreachable
+from entrepot.client.errors import RemoteBusy, RemoteCrowded, RemoteError, RemoteFailed, RemoteUnreachable
 from entrepot.client.remote import Arriving, Described, Fetched, Heard, Listing
 from entrepot.proxy.budget import Breaker, Budget
 from entrepot.proxy.ledger import Count, Ledger, Page
@@ -111,6 +111,8 @@ class Source:
             if self.breaker.open and not was_open:
                 _log.warning("an upstream is down", upstream=self.upstream.alias, reason=error.message)
             return
+        if isinstance(error, RemoteCrowded):
+            return  # which says nothing of the upstream
         self.breaker.worked()
         if isinstance(error, RemoteBusy):
             self.budget.exhausted(error.retry_after)

@@ -155,5 +155,9 @@ class StorageError(RegistryError):
     """The database or the byte store cannot do its work right now."""
 
 
+class BytesUnreadable(StorageError):
+    """These very bytes cannot be read, as on a bad sector; whatever else the store has may be whole."""
+
+
 class StorageFull(StorageError):
     """No space is left."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import NamedTuple, Protocol
 
 from entrepot.oci.digest import Digest, hasher
-from entrepot.registry.errors import StorageError, StorageFull
+from entrepot.registry.errors import BytesUnreadable, StorageError, StorageFull
 from entrepot.registry.ports import Bytes
 
 _BATCH = 100  # rows, and keys, at a time
@@ -27,7 +27,8 @@ class NamedBlob(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """Something that does not agree: `kind` is missing, damaged or orphan; an orphan has no digest."""
+    """Something that does not agree: `kind` is missing, damaged, unreadable (for now) or orphan; an orphan has no
+    digest."""
 
     kind: str
     digest: str
@@ -110,12 +111,15 @@ class Verifier:
     async def check(self, blob: NamedBlob, *, rehash: bool) -> Finding | None:
         """Look at one blob, and mark what is found; one that is marked and whole is so no more.
 
-        What a store that answers cannot give is damaged. StorageError when the store does not answer, or when the bytes
-        are not this database's: a disk that is not there must not look like loss.
+        What a store that answers cannot give for some other reason than a bad sector is told, and not marked.
+        StorageError when the store does not answer, or when the bytes are not this database's: a disk that is not there
+        must not look like loss.
         """
         wrong = await self._wrong(blob, rehash=rehash or blob.damage is not None)
         if wrong is None and blob.damage is None:
             return None
+        if wrong is not None and wrong.kind == "unreadable":
+            return wrong
         if wrong is not None and not await self._belong_together():
             raise StorageError("database and bytes do not belong together: nothing can be compared")
         still = await self._rows.mark(blob, None if wrong is None else wrong.kind)
@@ -153,19 +157,20 @@ class Verifier:
             note = await self._difference(blob, rehash=rehash)
         except FileNotFoundError:
             return Finding("missing", blob.digest, blob.key, f"{blob.size} bytes are not there")
+        except BytesUnreadable as error:
+            return Finding("damaged", blob.digest, blob.key, error.message)
+        except StorageError as error:  # of permissions, of limits, of a service that has a bad day
+            await self._is_there()
+            return Finding("unreadable", blob.digest, blob.key, error.message)
         return None if note is None else Finding("damaged", blob.digest, blob.key, note)
 
     async def _difference(self, blob: NamedBlob, *, rehash: bool) -> str | None:
-        """How the bytes differ from what the row says. StorageError when the store is not there."""
+        """How the bytes differ from what the row says. StorageError when they cannot be read."""
         try:
             return await self._compared(blob, rehash=rehash)
         except StorageError:
             await self._is_there()
-        try:
-            return await self._compared(blob, rehash=rehash)  # a connection may break once
-        except StorageError as error:  # a bad sector
-            await self._is_there()
-            return error.message
+        return await self._compared(blob, rehash=rehash)  # a connection may break once
 
     async def _is_there(self) -> None:
         with contextlib.suppress(StorageFull):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from entrepot.oci.digest import Hash
-from entrepot.registry.errors import StorageError, StorageFull
+from entrepot.registry.errors import BytesUnreadable, StorageError, StorageFull
 from entrepot.registry.ports import OlderVersions
 from entrepot.storage import layout
 from entrepot.storage.directories import make_directory, sync_directory
@@ -22,6 +22,7 @@ from entrepot.storage.group_sync import GroupSync
 _INLINE = 128 * 1024  # bytes: less than a thread hop costs
 _READ = 256 * 1024
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DAMAGED = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.EISDIR})  # one file, not the disk or our rights
 
 
 class FileStore:
@@ -248,4 +249,5 @@ def _errors() -> Iterator[None]:
     except OSError as error:
         if error.errno in NO_SPACE:
             raise StorageFull("no space is left for blobs: free some, or give the registry a larger disk") from error
-        raise StorageError(f"the blob directory cannot be used: {error.strerror}") from error
+        kind = BytesUnreadable if error.errno in _DAMAGED else StorageError
+        raise kind(f"the blob directory cannot be used: {error.strerror}") from error

@@ -43,6 +43,7 @@ TABLE: dict[type[errors.RegistryError], Wire] = {
     errors.UpstreamSlow: Wire("UNAVAILABLE", 504),
     errors.UpstreamBusy: Wire("TOOMANYREQUESTS", 429),
     errors.StorageError: Wire("UNAVAILABLE", 503),
+    errors.BytesUnreadable: Wire("UNAVAILABLE", 503),
     errors.StorageFull: Wire("UNAVAILABLE", 507),
 }
 _RETRY_SECONDS = b"5"
