@@ -25,6 +25,7 @@ from entrepot.registry.retention import Doomed
 from entrepot.storage.pull_events import PullLog, SegmentFiles
 from tests.support.hub_rows import hub_over
 from tests.support.pulls import a_pull, alike
+from tests.support.recording import Recording
 from tests.support.rows import SOMEBODY, Rows, a_manifest, every_row, push, tagged
 
 HELLO = "library/hello"
@@ -201,6 +202,19 @@ async def test_what_goes_along_with_what_has_no_tag_is_shown(rows: Rows) -> None
         Doomed("", indexes[1], 1, [child], []),
     ]
     assert (await retention.run_now(olga, "olga/app", "")).doomed == preview.doomed
+
+
+async def test_images_that_stand_alone_are_seen_to_together(rows: Rows) -> None:
+    """More of them cost no more statements."""
+    _, _, old = await an_old_app(rows)
+    repository = await the_id(rows.engine, "olga/app")
+    costs, doomed = [], []
+    for count in (3, 30):
+        doomed += [Doomed("", await old(), 1) for _ in range(count)]
+        recording = Recording(rows.engine)
+        assert await DatabaseRetention(recording).along(repository, doomed) == doomed
+        costs.append(recording.count)
+    assert costs[0] == costs[1]
 
 
 async def test_a_tag_in_which_a_signature_is_kept_stays_under_a_rule_of_tags(rows: Rows) -> None:

@@ -70,7 +70,7 @@ class Plan:
 
     def alien(self, rules: Sequence[TagRule]) -> list[str]:
         """Its tags but those in which clients keep what belongs to these manifests, when no rule covers them."""
-        known = {f"{_stem(digest)}{suffix}" for digest in self.manifests.values() for suffix in COSIGN}
+        known = {f"{stem(digest)}{suffix}" for digest in self.manifests.values() for suffix in COSIGN}
         return [tag for tag in sorted(self.tags) if tag not in known or any(rule.covers(tag) for rule in rules)]
 
     async def _wanted(self, transaction: Transaction, repository: int, digest: str) -> bool:
@@ -87,11 +87,11 @@ class Plan:
 async def _attached(transaction: Transaction, repository: int, digest: str) -> list[tuple[int, str]]:
     """Manifests that say that this one is their subject, or are tagged as such."""
     rows = await transaction.all(_REFERRERS, repository=repository, digest=digest)
-    stem = _stem(digest)
     for suffix in COSIGN:
-        rows += await transaction.all(NAMED, repository=repository, tag=stem + suffix)
+        rows += await transaction.all(NAMED, repository=repository, tag=stem(digest) + suffix)
     return [(row[0], row[1]) for row in rows]
 
 
-def _stem(digest: str) -> str:
+def stem(digest: str) -> str:
+    """What tags begin with that belong to a digest."""
     return digest.replace(":", "-", 1)

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from entrepot.access.caller import Caller
-from entrepot.database.cascade import COSIGN, LIVE, Plan
+from entrepot.database.cascade import COSIGN, LIVE, Plan, stem
 from entrepot.database.changes import record
 from entrepot.database.deletion import drop_tag
 from entrepot.database.engine import Engine, Transaction
@@ -77,6 +77,17 @@ _UNTAGGED = (
     " AND NOT EXISTS (SELECT 1 FROM manifests s WHERE s.repository_id = m.repository_id AND s.digest = m.subject"
     " AND s.deleted_at IS NULL) ORDER BY m.id"
 )
+# With these nothing goes along, unless a tag says that it belongs to them.
+_ALONE = (
+    "SELECT m.digest FROM manifests m WHERE m.repository_id = :repository AND m.deleted_at IS NULL"
+    " AND m.subject IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM manifest_references f WHERE f.manifest_id = m.id AND f.kind = 'child')"
+    " AND NOT EXISTS (SELECT 1 FROM manifest_references f JOIN manifests p ON p.id = f.manifest_id"
+    " WHERE f.digest = m.digest AND f.kind = 'child' AND p.repository_id = m.repository_id AND p.deleted_at IS NULL)"
+    " AND NOT EXISTS (SELECT 1 FROM manifests s WHERE s.repository_id = m.repository_id AND s.subject = m.digest"
+    " AND s.deleted_at IS NULL)"
+)
+_LIKE_COSIGN = "SELECT name FROM tags WHERE repository_id = :repository AND name >= 'sha' AND name < 'shb'"
 _NOW = "SELECT now_us()"
 _EXPIRES = (
     "UPDATE tags SET expires_at = CAST(:at AS bigint) WHERE repository_id = :repository AND name = :tag"
@@ -155,12 +166,14 @@ class DatabaseRetention:
         return Held([*tags, *loose], await rules_now(self._engine, repository_id), now)
 
     async def along(self, repository_id: int, doomed: Sequence[Doomed]) -> Sequence[Doomed]:
-        """See the port. In small steps, as only one may write at a time, and it locks rows."""
+        """See the port. In small steps, as only one may write at a time, and it locks rows; most images stand alone,
+        and are seen to with one look at all of them."""
         found: list[Doomed] = []
+        alone = await self._alone(repository_id) if any(not each.tag for each in doomed) else ()
         tags = {(each.tag, each.digest) for each in doomed if each.tag}
         gone: set[int] = set()
         for each in doomed:
-            if each.tag:
+            if each.tag or each.digest in alone:
                 found.append(each)
                 continue
             plan = await self._plan(repository_id, each.digest, gone, tags)
@@ -169,6 +182,11 @@ class DatabaseRetention:
                 others = sorted(digest for digest in plan.manifests.values() if digest != each.digest)
                 found.append(each._replace(manifests=others, tags=sorted(plan.tags)))
         return found
+
+    async def _alone(self, repository: int) -> AbstractSet[str]:
+        tags = {row[0] for row in await self._engine.scan(_LIKE_COSIGN, repository=repository)}
+        rows = await self._engine.scan(_ALONE, repository=repository)
+        return {row[0] for row in rows if tags.isdisjoint(f"{stem(row[0])}{suffix}" for suffix in COSIGN)}
 
     async def _plan(
         self, repository: int, digest: str, gone: AbstractSet[int], doomed: AbstractSet[tuple[str, str]]
