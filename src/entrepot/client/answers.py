@@ -7,7 +7,6 @@ from email.utils import parsedate_to_datetime
 
 import httpcore2
 
-from entrepot.client.connections import PrivateAddress
 from entrepot.client.errors import (
     RemoteAbsent,
     RemoteBusy,
@@ -56,8 +55,6 @@ class TransportErrors:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PrivateAddress):
-            return
         if isinstance(error, httpcore2.PoolTimeout):
             raise RemoteCrowded(f"too many requests to {self._name} are under way here: ask again") from error
         if isinstance(error, httpcore2.TimeoutException):

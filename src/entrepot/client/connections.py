@@ -130,11 +130,7 @@ class Connections:
     """The connections to the registry at `url` and to the hosts that its answers name, each directly or by a proxy."""
 
     def __init__(
-        self,
-        url: str,
-        trusted: Iterable[str],
-        context: ssl.SSLContext | None,
-        proxy: str | None = None,
+        self, url: str, trusted: Iterable[str], context: ssl.SSLContext | None, proxy: str | None = None
     ) -> None:
         """`proxy`: an URL; empty for none; None for what the environment says of a host (HTTPS_PROXY, NO_PROXY...)."""
         self._proxy = proxy

@@ -68,22 +68,22 @@ _LOST = (
     "SELECT old, MAX(at) FROM changes WHERE repository_id = :repository AND tag IS NOT NULL AND old IS NOT NULL"
     " GROUP BY old"
 )
-# What belongs to another manifest lives and goes with it.
-_UNTAGGED = (
-    "SELECT m.digest, m.pushed_at FROM manifests m WHERE m.repository_id = :repository"
-    " AND m.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id)"
+_NO_PARENT = (
     " AND NOT EXISTS (SELECT 1 FROM manifest_references f JOIN manifests p ON p.id = f.manifest_id"
     " WHERE f.digest = m.digest AND f.kind = 'child' AND p.repository_id = m.repository_id AND p.deleted_at IS NULL)"
+)
+# What belongs to another manifest lives and goes with it.
+_UNTAGGED = (
+    "SELECT m.digest, m.pushed_at FROM manifests m WHERE m.repository_id = :repository"  # noqa: S608
+    f" AND m.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id){_NO_PARENT}"
     " AND NOT EXISTS (SELECT 1 FROM manifests s WHERE s.repository_id = m.repository_id AND s.digest = m.subject"
     " AND s.deleted_at IS NULL) ORDER BY m.id"
 )
 # With these nothing goes along, unless a tag says that it belongs to them.
 _ALONE = (
-    "SELECT m.digest FROM manifests m WHERE m.repository_id = :repository AND m.deleted_at IS NULL"
-    " AND m.subject IS NULL"
+    "SELECT m.digest FROM manifests m WHERE m.repository_id = :repository AND m.deleted_at IS NULL"  # noqa: S608
+    f" AND m.subject IS NULL{_NO_PARENT}"
     " AND NOT EXISTS (SELECT 1 FROM manifest_references f WHERE f.manifest_id = m.id AND f.kind = 'child')"
-    " AND NOT EXISTS (SELECT 1 FROM manifest_references f JOIN manifests p ON p.id = f.manifest_id"
-    " WHERE f.digest = m.digest AND f.kind = 'child' AND p.repository_id = m.repository_id AND p.deleted_at IS NULL)"
     " AND NOT EXISTS (SELECT 1 FROM manifests s WHERE s.repository_id = m.repository_id AND s.subject = m.digest"
     " AND s.deleted_at IS NULL)"
 )

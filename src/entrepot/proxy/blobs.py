@@ -97,9 +97,10 @@ class ProxiedBlobs:
             await self._confirm(digest, place)
         return await self._known.link_stored(name, str(digest))
 
-    async def _confirm(self, digest: Digest, place: Place) -> None:
+    async def _confirm(self, digest: Digest, place: Place) -> int | None:
+        """The size in bytes that the upstream says, if it does; RegistryError unless its repository has the blob."""
         try:
-            await self._sources.of(place).blob_size(place.path, str(digest))
+            return await self._sources.of(place).blob_size(place.path, str(digest))
         except RemoteError as error:
             raise as_answer(error, blob=True) from error
 
@@ -144,10 +145,7 @@ class ProxiedBlobs:
         naming = await self._known.naming(name, str(digest))
         if naming is not None:
             return _size_in(naming, str(digest))
-        try:
-            size = await self._sources.of(place).blob_size(place.path, str(digest))
-        except RemoteError as error:
-            raise as_answer(error, blob=True) from error
+        size = await self._confirm(digest, place)
         return -1 if size is None else size
 
     def _errand(self, name: str, digest: Digest, size: int, place: Place) -> Errand:

@@ -211,11 +211,11 @@ class Flight:
     async def _follow(self, leader: Leader, running: Hash) -> None:
         """Read what arrives at another node, as long as it comes."""
         assert self._nodes is not None
-        if leader.wrong is not None and self._there:
-            self._withdraw()
-            raise RemoteLied(leader.wrong)
-        if leader.wrong is not None:  # of which nothing was taken: it may have been for another repository
-            self._followed = ""
+        if leader.wrong is not None:
+            if self._there:
+                self._withdraw()
+                raise RemoteLied(leader.wrong)
+            self._followed = ""  # nothing of it was taken, and it may have been wrong for another repository only
             return
         self._followed = leader.token
         size = self.size if self.size >= 0 else leader.size

@@ -94,14 +94,14 @@ class ListingDoor:
             if not isinstance(theirs, ManifestUnknown):  # that there are none is an answer
                 instead_of = theirs
         found = await self._listings.referrers(name, digest, artifact_type, int(after), visit.grant)
-        descriptors = found.descriptors
-        if instead_of is not None and not descriptors:
-            descriptors = await self._proxied.stored_by_tag(name, digest, artifact_type)
-        if instead_of is not None and not descriptors:
+        more = ("after", found.next_after)
+        if instead_of is None:
+            return _referrers(request, found.descriptors, artifact_type, more)
+        descriptors = found.descriptors or await self._proxied.stored_by_tag(name, digest, artifact_type)
+        if not descriptors:
             raise instead_of
-        answer = _referrers(request, descriptors, artifact_type, ("after", found.next_after))
-        if instead_of is not None:
-            answer.headers.extend(stale_headers(Stale(instead_of.message, None)))
+        answer = _referrers(request, descriptors, artifact_type, more)
+        answer.headers.extend(stale_headers(Stale(instead_of.message, None)))
         return answer
 
 
