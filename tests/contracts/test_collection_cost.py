@@ -13,7 +13,7 @@ from entrepot.database.engine import Transaction
 from entrepot.database.garbage import DatabaseGarbage
 from entrepot.database.postgres import PostgresEngine
 from entrepot.registry.garbage import Ages, Collected, Collector
-from tests.support.clock import Clock, postgres_clock, sqlite_clock
+from tests.support.clock import Clock, clock_of
 from tests.support.recording import Recording
 from tests.support.rows import DAY, SOMEBODY, Database, Rows, a_blob, a_manifest, push
 
@@ -134,9 +134,7 @@ def _whole(node: dict[str, Any], partial: set[str]) -> Iterator[str]:
 @pytest.fixture
 async def store(tables: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     """Empty, of each kind."""
-    clock = sqlite_clock(monkeypatch)
-    if isinstance(tables.engine(), PostgresEngine):
-        clock = await postgres_clock(tables)
+    clock = await clock_of(tables, monkeypatch)
     rows = tables.connect()
     recording = Recording(rows.engine)
     yield Store(rows, clock, recording, Collector(DatabaseGarbage(recording), AGES, clock.monotonic))

@@ -6,9 +6,8 @@ from random import Random
 
 import pytest
 
-from entrepot.database.postgres import PostgresEngine
 from entrepot.registry.garbage import STEP, Ages, Collector, Turn, rhythm
-from tests.support.clock import Clock, postgres_clock, sqlite_clock
+from tests.support.clock import Clock, clock_of
 from tests.support.rows import DAY, Database, Rows, a_blob
 
 AGES = Ages(undo=14 * DAY, grace=DAY, quarantine=DAY)
@@ -36,9 +35,7 @@ async def states(rows: Rows) -> list[str]:
 @pytest.fixture
 async def collectors(tables: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collectors]:
     """An empty database of each kind."""
-    clock = sqlite_clock(monkeypatch)
-    if isinstance(tables.engine(), PostgresEngine):
-        clock = await postgres_clock(tables)
+    clock = await clock_of(tables, monkeypatch)
     yield Collectors(tables, clock)
     await tables.close()
 

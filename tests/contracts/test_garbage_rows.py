@@ -7,12 +7,11 @@ import pytest
 
 from entrepot.access.grant import EVERYTHING
 from entrepot.database.history import DatabaseHistory
-from entrepot.database.postgres import PostgresEngine
 from entrepot.registry.errors import ManifestUnknown, Moved, Unsupported
 from entrepot.registry.garbage import Ages, Collector, Phase
 from entrepot.registry.history import RETENTION, History
 from entrepot.registry.ports import NewManifest
-from tests.support.clock import Clock, postgres_clock, sqlite_clock
+from tests.support.clock import Clock, clock_of
 from tests.support.rows import (
     DAY,
     SOMEBODY,
@@ -64,9 +63,7 @@ class Store:
 @pytest.fixture
 async def store(tables: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     """An empty store of each kind."""
-    clock = sqlite_clock(monkeypatch)
-    if isinstance(tables.engine(), PostgresEngine):
-        clock = await postgres_clock(tables)
+    clock = await clock_of(tables, monkeypatch)
     yield Store(tables, clock)
     await tables.close()
 

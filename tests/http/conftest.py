@@ -6,9 +6,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.support.faulty_cache import faulty_cache
 from tests.support.hub_world import World, serving_world
 from tests.support.postgres import new_database
 from tests.support.s3 import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, Bucket
+from tests.support.scripted_upstream import Script
 from tests.support.serving import Registry, Server, fresh_name, serving
 
 
@@ -23,6 +25,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server on SQLite and the filesystem, with nothing configured."""
     with serving(tmp_path_factory.mktemp("server")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Script]]:
+    """A cache, and the script of its upstream; each test has an upstream's repository of its own."""
+    with faulty_cache(tmp_path_factory.mktemp("faults")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -9,24 +9,16 @@ from typing import Any
 import pytest
 
 from tests.support.cache_nodes import Reader
-from tests.support.faulty_cache import Scene, a_scene, faulty_cache
+from tests.support.faulty_cache import Scene, a_scene
 from tests.support.scripted_upstream import Script
 from tests.support.serving import Server, a_manifest, digest_of
 from tests.support.wire import whole
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Script]]:
-    """One cache for all; each test has an upstream's repository of its own, and the script to itself."""
-    with faulty_cache(tmp_path_factory.mktemp("faults")) as made:
-        yield made
-
-
 @pytest.fixture
-def scene(running: tuple[Server, Script], name: str) -> Iterator[Scene]:
-    made = a_scene(*running, name)
-    yield made
-    made.script.resume.set()
+def scene(faulty: tuple[Server, Script], name: str) -> Iterator[Scene]:
+    with a_scene(*faulty, name) as made:
+        yield made
 
 
 def another(scene: Scene, manifest: bytes | None = None) -> Scene:

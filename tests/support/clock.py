@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from entrepot.database.engine import Engine, Transaction
+from entrepot.database.postgres import PostgresEngine
 from tests.support.rows import Database
 
 _SHIFTED = (
@@ -63,6 +64,12 @@ async def postgres_clock(database: Database) -> Clock:
         await _run(engine, f"UPDATE test_clock SET shift = shift + {by}")
 
     return Clock(move)
+
+
+async def clock_of(database: Database, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of a database of either kind."""
+    clock = sqlite_clock(monkeypatch)
+    return await postgres_clock(database) if isinstance(database.engine(), PostgresEngine) else clock
 
 
 async def _run(engine: Engine, statement: str) -> None:

@@ -67,10 +67,12 @@ def faulty_cache(directory: Path) -> Iterator[tuple[Server, Script]]:
             yield cache, upstream.script
 
 
-def a_scene(cache: Server, script: Script, name: str) -> Scene:
-    """The upstream is as at first."""
+@contextmanager
+def a_scene(cache: Server, script: Script, name: str) -> Iterator[Scene]:
+    """The upstream is as at first; in the end it goes on with what it holds back."""
     script.reset()
-    return Scene(cache, script, name, _unused_alias())
+    yield Scene(cache, script, name, _unused_alias())
+    script.resume.set()
 
 
 def _unused_alias() -> str:
